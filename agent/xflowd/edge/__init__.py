@@ -1,0 +1,1 @@
+"""Where the agent touches the system: libbpf, netlink, sockets, clocks, files. No decisions are taken here."""

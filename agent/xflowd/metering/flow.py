@@ -1,0 +1,59 @@
+"""A flow that has ended, as one record of columns: what the Metering Process hands to the Exporting Process."""
+
+from __future__ import annotations
+
+import enum
+
+import numpy as np
+
+
+class FlowEndReason(enum.IntEnum):
+    """flowEndReason, IANA element 136 (RFC 5102 5.11.3)."""
+
+    IDLE_TIMEOUT = 1
+    ACTIVE_TIMEOUT = 2
+    END_OF_FLOW = 3
+    FORCED_END = 4
+    LACK_OF_RESOURCES = 5
+
+
+INGRESS, EGRESS = 0, 1  # flowDirection, IANA element 61
+
+#: One ended flow. Numbers are native, addresses are octets in network order, an IPv4 address fills the first
+#: four of its sixteen octets and leaves the rest zero. Times are nanoseconds of the monotonic clock.
+FLOW = np.dtype(
+    [
+        ("packet_delta_count", np.uint64),
+        ("octet_delta_count", np.uint64),  # IP octets: header and payload, no link layer
+        ("flow_start_ns", np.uint64),
+        ("flow_end_ns", np.uint64),
+        ("source_address", np.uint8, 16),
+        ("destination_address", np.uint8, 16),
+        ("ip_next_hop_address", np.uint8, 16),  # zero when the destination is on the link, or unknown
+        ("ingress_interface", np.uint32),
+        ("egress_interface", np.uint32),  # 0: to this host itself, or unknown
+        ("bgp_source_as_number", np.uint32),
+        ("bgp_destination_as_number", np.uint32),
+        ("flow_label_ipv6", np.uint32),
+        ("source_transport_port", np.uint16),  # 0 for ICMP and for later fragments
+        ("destination_transport_port", np.uint16),
+        ("icmp_type_code", np.uint16),  # type * 256 + code, of IPv4 and of IPv6; 0 for all else
+        ("vlan_id", np.uint16),
+        ("dot1q_customer_vlan_id", np.uint16),
+        ("minimum_ip_total_length", np.uint16),
+        ("maximum_ip_total_length", np.uint16),
+        ("source_mac_address", np.uint8, 6),
+        ("destination_mac_address", np.uint8, 6),
+        ("ip_version", np.uint8),
+        ("protocol_identifier", np.uint8),
+        ("ip_class_of_service", np.uint8),
+        ("tcp_control_bits", np.uint8),
+        ("minimum_ttl", np.uint8),
+        ("maximum_ttl", np.uint8),
+        ("flow_direction", np.uint8),
+        ("flow_end_reason", np.uint8),
+        ("source_prefix_length", np.uint8),
+        ("destination_prefix_length", np.uint8),
+    ],
+    align=True,
+)
