@@ -1,0 +1,487 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The Metering Process in the kernel. A packet's way: its hook at the end of this file, meter(), the parser
+ * in parse.bpf.h, the slot of its flow. No packet is changed, and whatever the outcome the next program runs.
+ */
+#include <linux/bpf.h>
+#include <linux/pkt_cls.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "flow.h"
+#include "maps.bpf.h"
+#include "parse.bpf.h"
+
+#define ADDRESS_FAMILY_IPV4 2
+#define ADDRESS_FAMILY_IPV6 10
+#define LINEAR_OCTETS 128 /* enough for the headers of all but the strangest packets */
+
+/* Which context a program has, and what its frames begin with. A constant in each hook. */
+enum hook {
+	HOOK_XDP,
+	HOOK_SKB,
+	HOOK_SKB_NETWORK, /* a device without link layer: the IP header comes first */
+};
+
+static __always_inline void add(__u64 *counter, __u64 value, int shared)
+{
+	if (shared)
+		__sync_fetch_and_add(counter, value);
+	else
+		*counter += value;
+}
+
+static __always_inline void count(struct observation_point *point, enum packet_outcome outcome, __u32 packets)
+{
+	add(&point->packets[outcome], packets, config.atomic_counters);
+}
+
+static __always_inline struct observation_point *find_point(__u32 interface, enum flow_direction direction)
+{
+	__u32 row = bpf_get_smp_processor_id() * 2 + direction;
+	__u32 number = row * (config.bucket_mask + 1) + (interface & config.bucket_mask);
+
+	return bpf_map_lookup_elem(&observation_points, &number);
+}
+
+static __always_inline __u32 choose_in_window(void)
+{
+	return config.sampling_random ? bpf_get_prandom_u32() % config.sampling_rate : 0;
+}
+
+/*
+ * How many of the next `packets` are sampled: one in each window of sampling_rate, the first (systematic
+ * count-based sampling, RFC 5475 5.1) or any (n-out-of-N with n = 1, RFC 5475 5.2.1). A GSO packet counts as
+ * the packets that it stands for.
+ */
+static __always_inline __u32 sample(struct observation_point *point, __u32 packets)
+{
+	__u32 position = point->window_position, choice = point->window_choice;
+	__u32 left = config.sampling_rate - position;
+	__u32 taken;
+
+	if (packets < left) {
+		point->window_position = position + packets;
+		return choice >= position && choice < position + packets;
+	}
+	taken = choice >= position;
+	packets -= left;
+	taken += packets / config.sampling_rate; /* whole windows: one each, wherever it is */
+	packets %= config.sampling_rate;
+	choice = choose_in_window();
+	point->window_position = packets;
+	point->window_choice = choice;
+	return taken + (choice < packets);
+}
+
+static __always_inline __u64 exact_ns(void)
+{
+	return config.replayed_clock ? control.replayed_ns : bpf_ktime_get_ns();
+}
+
+/*
+ * A tick behind at most, and no call: jiffies are read in place. Good enough for a packet that neither begins nor
+ * ends a flow.
+ */
+static __always_inline __u64 coarse_ns(void)
+{
+	return config.replayed_clock ? control.replayed_ns : control.tick_base_ns + bpf_jiffies64() * config.tick_ns;
+}
+
+static __always_inline void mask_key(struct flow_key *key)
+{
+	if (!(config.key_fields & KEY_VLAN)) {
+		key->vlan_id = 0;
+		key->dot1q_customer_vlan_id = 0;
+	}
+}
+
+static __always_inline int same_key(const struct flow_key *a, const struct flow_key *b)
+{
+	const __u64 *x = (const void *)a, *y = (const void *)b;
+
+	if ((x[0] ^ y[0]) | (x[1] ^ y[1]) | (x[2] ^ y[2]))
+		return 0;
+	return a->ip_version == 4 || !((x[3] ^ y[3]) | (x[4] ^ y[4]) | (x[5] ^ y[5]));
+}
+
+static __always_inline int same_ipv6_address(const __u32 *a, const void *b)
+{
+	const __u32 *other = b;
+
+	return !((a[0] ^ other[0]) | (a[1] ^ other[1]) | (a[2] ^ other[2]) | (a[3] ^ other[3]));
+}
+
+/* Multilinear hashing (Carter and Wegman): the products do not wait for each other. */
+static __always_inline __u64 hash_key(const struct flow_key *key)
+{
+	const volatile __u64 *by = config.hash_multipliers;
+	const __u64 *word = (const void *)key;
+	__u64 hash = word[0] * by[0] + word[1] * by[1] + word[2] * by[2];
+
+	if (key->ip_version == 6)
+		hash += word[3] * by[3] + word[4] * by[4] + word[5] * by[5];
+	return hash;
+}
+
+static __always_inline __u32 hint_tag(__u64 hash)
+{
+	return (__u32)(hash >> 16) & ~HINT_NUMBER;
+}
+
+static __always_inline struct flow_hint *find_hint(__u64 hash)
+{
+	__u32 set = hash >> config.hint_shift;
+
+	return bpf_map_lookup_elem(&hints, &set);
+}
+
+static __always_inline void leave_hint(struct flow_hint *hint, __u64 hash, __u32 number)
+{
+	hint->second = hint->first;
+	hint->first = hint_tag(hash) | number;
+}
+
+static __always_inline struct flow_slot *follow(__u32 entry, __u64 hash, const struct flow_key *key)
+{
+	__u32 number = entry ^ hint_tag(hash);
+	struct flow_slot *slot;
+
+	if (number > HINT_NUMBER)
+		return NULL;
+	slot = bpf_map_lookup_elem(&slots, &number);
+	return slot && slot->state == SLOT_LIVE && same_key(&slot->key, key) ? slot : NULL;
+}
+
+/* The slot of a flow, or NULL. The key is compared again: the element found may just have been given to another flow. */
+static __always_inline struct flow_slot *find_slot(const struct flow_key *key, __u32 *slot_number)
+{
+	struct flow_slot *slot;
+	__u32 *number;
+
+	number = key->ip_version == 4 ? bpf_map_lookup_elem(&index_ipv4, key) : bpf_map_lookup_elem(&index_ipv6, key);
+	if (!number)
+		return NULL;
+	*slot_number = *number;
+	slot = bpf_map_lookup_elem(&slots, slot_number);
+	return slot && same_key(&slot->key, key) ? slot : NULL;
+}
+
+static __always_inline struct flow_slot *take_free_slot(__u32 *number)
+{
+	__u32 zero = 0, place = 0;
+	struct free_head *head = bpf_map_lookup_elem(&free_head, &zero);
+	__u32 *entry;
+	int got;
+
+	if (!head || head->taken == control.free_tail) /* a full table need not fight for the lock */
+		return NULL;
+	bpf_spin_lock(&head->lock);
+	place = head->taken;
+	got = place != control.free_tail;
+	if (got)
+		head->taken = place + 1;
+	bpf_spin_unlock(&head->lock);
+	if (!got)
+		return NULL;
+
+	place &= config.slot_mask;
+	entry = bpf_map_lookup_elem(&free_slots, &place);
+	if (!entry)
+		return NULL;
+	*number = *entry;
+	return bpf_map_lookup_elem(&slots, number);
+}
+
+/* Where the packet goes, as the routing table has it now (once a flow). */
+static __always_inline void look_up_route(void *ctx, const struct packet *packet, struct flow_slot *slot)
+{
+	const struct flow_key *key = &slot->key;
+	__u32 flags = key->flow_direction == FLOW_EGRESS ? BPF_FIB_LOOKUP_OUTPUT : 0;
+	struct bpf_fib_lookup route = {};
+	long outcome;
+
+	route.ifindex = key->interface;
+	route.l4_protocol = key->protocol_identifier;
+	route.sport = key->source_transport_port;
+	route.dport = key->destination_transport_port;
+	if (key->ip_version == 4) {
+		route.family = ADDRESS_FAMILY_IPV4;
+		route.tos = packet->class_of_service;
+		route.ipv4_src = key->source_ipv4_address;
+		route.ipv4_dst = key->destination_ipv4_address;
+	} else {
+		route.family = ADDRESS_FAMILY_IPV6;
+		route.flowinfo = bpf_htonl((__u32)packet->class_of_service << 20 | packet->flow_label);
+		__builtin_memcpy(route.ipv6_src, key->source_ipv6_address, sizeof(route.ipv6_src));
+		__builtin_memcpy(route.ipv6_dst, key->destination_ipv6_address, sizeof(route.ipv6_dst));
+	}
+	outcome = bpf_fib_lookup(ctx, &route, sizeof(route), flags);
+	if (outcome != BPF_FIB_LKUP_RET_SUCCESS && outcome != BPF_FIB_LKUP_RET_NO_NEIGH)
+		return;
+
+	if (key->flow_direction == FLOW_INGRESS)
+		slot->egress_interface = route.ifindex;
+	else if (slot->egress_interface != route.ifindex)
+		return; /* sent another way than the table has it: its next hop is not this one */
+	if (key->ip_version == 4 && route.ipv4_dst != key->destination_ipv4_address)
+		__builtin_memcpy(slot->ip_next_hop_address, &route.ipv4_dst, sizeof(route.ipv4_dst));
+	else if (key->ip_version == 6 && !same_ipv6_address(route.ipv6_dst, key->destination_ipv6_address))
+		__builtin_memcpy(slot->ip_next_hop_address, route.ipv6_dst, sizeof(route.ipv6_dst));
+}
+
+/* The frame is found again from the context: the verifier need not carry a pointer to it through all that lies between. */
+static __always_inline void copy_macs(void *ctx, enum hook hook, struct flow_slot *slot)
+{
+	struct xdp_md *xdp = ctx;
+	struct __sk_buff *skb = ctx;
+	struct ethhdr *ethernet = (void *)(long)(hook == HOOK_XDP ? xdp->data : skb->data);
+	void *end = (void *)(long)(hook == HOOK_XDP ? xdp->data_end : skb->data_end);
+
+	if (hook == HOOK_SKB_NETWORK || (void *)(ethernet + 1) > end)
+		return;
+	__builtin_memcpy(slot->source_mac_address, ethernet->h_source, ETH_ALEN);
+	__builtin_memcpy(slot->destination_mac_address, ethernet->h_dest, ETH_ALEN);
+}
+
+static __always_inline void fill_slot(void *ctx, enum hook hook, const struct packet *packet,
+				      const struct flow_key *key, struct flow_slot *slot)
+{
+	slot->owner = bpf_get_smp_processor_id();
+	slot->key = *key;
+	slot->flow_start_ns = exact_ns();
+	slot->own.flow_end_ns = slot->flow_start_ns;
+	slot->flow_label_ipv6 = packet->flow_label;
+	slot->ip_class_of_service = packet->class_of_service;
+	slot->ingress_interface = key->flow_direction == FLOW_INGRESS ? key->interface : packet->other_interface;
+	slot->egress_interface = key->flow_direction == FLOW_EGRESS ? key->interface : 0;
+	copy_macs(ctx, hook, slot);
+	if (!config.replayed_clock)
+		look_up_route(ctx, packet, slot);
+	slot->state = SLOT_LIVE;
+}
+
+static __always_inline long publish_slot(const struct flow_key *key, const __u32 *number)
+{
+	return key->ip_version == 4 ? bpf_map_update_elem(&index_ipv4, key, number, BPF_NOEXIST) :
+				      bpf_map_update_elem(&index_ipv6, key, number, BPF_NOEXIST);
+}
+
+/* A slot for the first packet of a flow. Another CPU may be opening the same flow: whoever is in the index has it. */
+static __always_inline struct flow_slot *open_slot(void *ctx, enum hook hook, const struct packet *packet,
+						   const struct flow_key *key, __u32 *number)
+{
+	struct flow_slot *slot = take_free_slot(number);
+
+	if (!slot)
+		return NULL;
+	fill_slot(ctx, hook, packet, key, slot);
+	if (!publish_slot(key, number))
+		return slot;
+	slot->state = SLOT_DISCARDED;
+	return find_slot(key, number);
+}
+
+/* The slot to count a packet in: by a hint, else by the index, else a new one. NULL when the table is full. */
+static __always_inline struct flow_slot *slot_of(void *ctx, enum hook hook, const struct packet *packet,
+						 const struct flow_key *key)
+{
+	__u64 hash = hash_key(key);
+	struct flow_hint *hint = find_hint(hash);
+	struct flow_slot *slot;
+	__u32 number;
+
+	if (!hint)
+		return NULL;
+	slot = follow(hint->first, hash, key);
+	if (slot)
+		return slot;
+	slot = follow(hint->second, hash, key);
+	if (slot)
+		return slot;
+	slot = find_slot(key, &number);
+	if (!slot)
+		slot = open_slot(ctx, hook, packet, key, &number);
+	if (slot)
+		leave_hint(hint, hash, number);
+	return slot;
+}
+
+static __always_inline void note_extremes(struct flow_count *count, const struct packet *packet)
+{
+	__u32 longest = packet->octets, shortest = packet->octets;
+
+	if (packet->segments > 1) {
+		longest = packet->headers_length + packet->segment_size;
+		shortest = packet->octets - (packet->segments - 1) * longest; /* the last one */
+	}
+	if (count->maximum_ip_total_length < longest)
+		count->maximum_ip_total_length = longest;
+	if (!count->minimum_ip_total_length || count->minimum_ip_total_length > shortest)
+		count->minimum_ip_total_length = shortest;
+	if (count->maximum_ttl < packet->ttl)
+		count->maximum_ttl = packet->ttl;
+	if (!count->packet_delta_count || count->minimum_ttl > packet->ttl)
+		count->minimum_ttl = packet->ttl;
+	if ((count->tcp_control_bits | packet->tcp_flags) != count->tcp_control_bits)
+		count->tcp_control_bits |= packet->tcp_flags;
+}
+
+static __always_inline void count_packets(struct flow_slot *slot, const struct packet *packet, __u32 packets,
+					  __u32 octets)
+{
+	int shared = slot->owner != (__u16)bpf_get_smp_processor_id();
+	struct flow_count *count = shared ? &slot->others : &slot->own;
+	__u64 now;
+
+	if (packet->tcp_flags & (TCP_FIN | TCP_RST)) {
+		slot->end_seen = 1;
+		now = exact_ns();
+	} else {
+		now = coarse_ns();
+	}
+	if (count->flow_end_ns < now)
+		count->flow_end_ns = now;
+	note_extremes(count, packet);
+	add(&count->octet_delta_count, octets, shared || config.atomic_counters);
+	add(&count->packet_delta_count, packets, shared || config.atomic_counters);
+}
+
+/* -1 where even the overflow records are all taken. */
+static __always_inline int count_overflow(const struct flow_key *key, __u32 packets, __u32 octets)
+{
+	struct overflow_key kind = {
+		.interface = key->interface,
+		.flow_direction = key->flow_direction,
+		.ip_version = key->ip_version,
+		.protocol_identifier = key->protocol_identifier,
+	};
+	struct overflow_record *record = bpf_map_lookup_elem(&overflow, &kind);
+
+	if (!record) {
+		struct overflow_record empty = {};
+
+		bpf_map_update_elem(&overflow, &kind, &empty, BPF_NOEXIST);
+		record = bpf_map_lookup_elem(&overflow, &kind);
+	}
+	if (!record)
+		return -1;
+	record->flow_end_ns = exact_ns();
+	__sync_fetch_and_add(&record->octet_total_count, octets);
+	__sync_fetch_and_add(&record->packet_total_count, packets);
+	return 0;
+}
+
+/*
+ * Everything a hook does. `depth` VLAN tags have been taken off the frame before it; `network` is the EtherType of
+ * what a device without link layer carries.
+ */
+static __always_inline void meter(void *ctx, enum hook hook, struct packet *packet, struct flow_key *key, int depth,
+				  __be16 network)
+{
+	struct observation_point *point = find_point(key->interface, key->flow_direction);
+	__u32 packets = packet->segments, octets;
+	enum packet_outcome outcome;
+	struct flow_slot *slot;
+
+	if (!point)
+		return;
+	count(point, PACKETS_SEEN, packets);
+	if (config.sampling_rate > 1) {
+		packets = sample(point, packets);
+		if (packets < packet->segments)
+			count(point, PACKETS_SAMPLED_OUT, packet->segments - packets);
+		if (!packets)
+			return;
+	}
+
+	outcome = hook == HOOK_SKB_NETWORK ? parse_network(packet, key, network) :
+					     parse_ethernet(packet, key, depth);
+	if (outcome != PACKETS_SEEN) {
+		count(point, outcome, packets);
+		return;
+	}
+	mask_key(key);
+	octets = packet->octets;
+	if (packets < packet->segments)
+		octets = (__u64)octets * packets / packet->segments;
+
+	slot = slot_of(ctx, hook, packet, key);
+	if (slot)
+		count_packets(slot, packet, packets, octets);
+	else
+		count(point, count_overflow(key, packets, octets) ? PACKETS_UNCOUNTED : PACKETS_OVERFLOW, packets);
+}
+
+/* Run by the agent, to learn what a jiffy is worth. */
+SEC("xdp")
+int read_clocks(struct xdp_md *ctx)
+{
+	control.sampled_jiffies = bpf_jiffies64();
+	control.sampled_ns = bpf_ktime_get_ns();
+	return XDP_PASS;
+}
+
+SEC("xdp.frags")
+int xdp_ingress(struct xdp_md *ctx)
+{
+	struct packet packet = {
+		.cursor = { (void *)(long)ctx->data, (void *)(long)ctx->data_end },
+		.segments = 1,
+	};
+	struct flow_key key = { .interface = ctx->ingress_ifindex, .flow_direction = FLOW_INGRESS };
+
+	meter(ctx, HOOK_XDP, &packet, &key, 0, 0);
+	return XDP_PASS;
+}
+
+/* The skb may hold its headers in fragments, and stand for several packets of which it alone knows the number. */
+static __always_inline void meter_skb(struct __sk_buff *skb, enum flow_direction direction, enum hook hook)
+{
+	struct packet packet = {
+		.length = skb->len,
+		.segments = skb->gso_segs ?: 1,
+		.segment_size = skb->gso_size,
+		.other_interface = direction == FLOW_EGRESS ? skb->ingress_ifindex : 0,
+	};
+	struct flow_key key = { .interface = skb->ifindex, .flow_direction = direction };
+	int depth = 0;
+
+	if (skb->data + LINEAR_OCTETS > skb->data_end && skb->data + skb->len > skb->data_end)
+		bpf_skb_pull_data(skb, skb->len < LINEAR_OCTETS ? skb->len : LINEAR_OCTETS);
+	packet.cursor.position = (void *)(long)skb->data;
+	packet.cursor.end = (void *)(long)skb->data_end;
+	if (skb->vlan_present)
+		push_vlan(&key, depth++, skb->vlan_tci);
+	meter(skb, hook, &packet, &key, depth, skb->protocol);
+}
+
+SEC("tc")
+int tc_ingress(struct __sk_buff *skb)
+{
+	meter_skb(skb, FLOW_INGRESS, HOOK_SKB);
+	return TC_ACT_UNSPEC;
+}
+
+SEC("tc")
+int tc_egress(struct __sk_buff *skb)
+{
+	meter_skb(skb, FLOW_EGRESS, HOOK_SKB);
+	return TC_ACT_UNSPEC;
+}
+
+SEC("tc")
+int tc_ingress_network(struct __sk_buff *skb)
+{
+	meter_skb(skb, FLOW_INGRESS, HOOK_SKB_NETWORK);
+	return TC_ACT_UNSPEC;
+}
+
+SEC("tc")
+int tc_egress_network(struct __sk_buff *skb)
+{
+	meter_skb(skb, FLOW_EGRESS, HOOK_SKB_NETWORK);
+	return TC_ACT_UNSPEC;
+}
+
+char _license[] SEC("license") = "GPL";

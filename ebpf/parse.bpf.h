@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * From the first octet of a frame to the key of its flow. One function a header: it checks that the header is whole,
+ * moves the cursor behind it and returns it, or NULL.
+ */
+#ifndef XFLOWD_PARSE_BPF_H
+#define XFLOWD_PARSE_BPF_H
+
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "flow.h"
+
+#define IPV4_FRAGMENT_OFFSET 0x1fff
+#define IPV6_FRAGMENT_OFFSET 0xfff8
+#define IPV6_EXTENSION_HEADERS 8 /* more of them than this, and the next one is taken for the protocol */
+#define IPV6_EXTENSIONS_MASK 0x7fff /* eight headers of 2,048 octets fit */
+#define VLAN_TAGS 2
+#define VLAN_ID 0x0fff
+#define TCP_FIN 0x01
+#define TCP_RST 0x04
+
+/* Next Header values of extension headers, and of the transports that begin with two ports. */
+enum ip_protocol {
+	PROTOCOL_HOP_BY_HOP = 0,
+	PROTOCOL_ICMP = 1,
+	PROTOCOL_TCP = 6,
+	PROTOCOL_UDP = 17,
+	PROTOCOL_DCCP = 33,
+	PROTOCOL_ROUTING = 43,
+	PROTOCOL_FRAGMENT = 44,
+	PROTOCOL_AUTHENTICATION = 51,
+	PROTOCOL_ICMPV6 = 58,
+	PROTOCOL_DESTINATION_OPTIONS = 60,
+	PROTOCOL_SCTP = 132,
+	PROTOCOL_UDPLITE = 136,
+};
+
+struct cursor {
+	void *position;
+	void *end;
+};
+
+struct vlan_tag {
+	__be16 tci;
+	__be16 type;
+};
+
+struct extension_header {
+	__u8 next;
+	__u8 length;
+	__be16 fragment_offset; /* of a Fragment header (RFC 8200 4.5) */
+};
+
+struct ports {
+	__be16 source;
+	__be16 destination;
+};
+
+/* A packet as its hook hands it over, and what the headers say beside the key. */
+struct packet {
+	struct cursor cursor;
+	__u32 length; /* of the whole frame, of a GSO packet only */
+	__u32 segments; /* packets on the wire: more than one in a GSO packet */
+	__u32 segment_size; /* payload of each but the last */
+	__u32 octets; /* IP octets on the wire, of all segments */
+	__u32 ip_offset; /* from the start of the frame */
+	__u32 headers_length; /* IP and transport headers, each segment has them */
+	__u32 other_interface; /* at egress: where the packet came in; else 0 */
+	__u32 flow_label;
+	__u8 ttl;
+	__u8 class_of_service;
+	__u8 tcp_flags;
+	__u8 fragment; /* not the first: no transport header */
+};
+
+/* The next `size` octets, or NULL where the frame ends first. */
+static __always_inline void *take(struct cursor *cursor, __u32 size)
+{
+	void *header = cursor->position;
+
+	if (header + size > cursor->end)
+		return NULL;
+	cursor->position = header + size;
+	return header;
+}
+
+static __always_inline int is_vlan(__be16 type)
+{
+	return type == bpf_htons(ETH_P_8021Q) || type == bpf_htons(ETH_P_8021AD);
+}
+
+/* The outermost tag becomes vlanId, the one behind it dot1qCustomerVlanId: one may have been taken off before. */
+static __always_inline void push_vlan(struct flow_key *key, int depth, __u16 tci)
+{
+	if (depth == 0)
+		key->vlan_id = tci & VLAN_ID;
+	else if (depth == 1)
+		key->dot1q_customer_vlan_id = tci & VLAN_ID;
+}
+
+/* Tags up to the EtherType of what they carry; -1 where the frame ends within one. */
+static __always_inline int parse_vlans(struct packet *packet, struct flow_key *key, __be16 *type, int depth)
+{
+	struct vlan_tag *tag;
+	int i;
+
+	for (i = 0; i < VLAN_TAGS && is_vlan(*type); i++) {
+		tag = take(&packet->cursor, sizeof(*tag));
+		if (!tag)
+			return -1;
+		push_vlan(key, depth + i, bpf_ntohs(tag->tci));
+		packet->ip_offset += sizeof(*tag);
+		*type = tag->type;
+	}
+	return 0;
+}
+
+static __always_inline enum packet_outcome parse_ipv4(struct packet *packet, struct flow_key *key)
+{
+	struct iphdr *ip = take(&packet->cursor, sizeof(*ip));
+	__u32 header_length;
+
+	if (!ip)
+		return PACKETS_TOO_SHORT;
+	header_length = ip->ihl * 4;
+	packet->octets = bpf_ntohs(ip->tot_len);
+	if (ip->version != 4 || header_length < sizeof(*ip))
+		return PACKETS_MALFORMED;
+	if (packet->octets < header_length && packet->segments == 1)
+		return PACKETS_MALFORMED;
+	if (header_length > sizeof(*ip) && !take(&packet->cursor, header_length - sizeof(*ip)))
+		return PACKETS_TOO_SHORT;
+
+	packet->headers_length = header_length;
+	key->ip_version = 4;
+	key->protocol_identifier = ip->protocol;
+	key->source_ipv4_address = ip->saddr;
+	key->destination_ipv4_address = ip->daddr;
+	packet->ttl = ip->ttl;
+	packet->class_of_service = ip->tos;
+	packet->fragment = !!(ip->frag_off & bpf_htons(IPV4_FRAGMENT_OFFSET));
+	return PACKETS_SEEN;
+}
+
+/*
+ * How to step over each extension header: (length & mask) + plus units of 2^shift octets. A table, because the
+ * verifier follows every branch of a loop, but not the values of a table.
+ */
+struct extension_kind {
+	__u8 length_mask;
+	__u8 plus; /* 0: not an extension header */
+	__u8 shift;
+	__u8 pad;
+	__be16 offset_mask; /* what of fragment_offset makes it a later fragment */
+};
+
+static const volatile struct extension_kind extension_kinds[256] = {
+	[PROTOCOL_HOP_BY_HOP] = { 0xff, 1, 3, 0, 0 },
+	[PROTOCOL_ROUTING] = { 0xff, 1, 3, 0, 0 },
+	[PROTOCOL_FRAGMENT] = { 0, 1, 3, 0, bpf_htons(IPV6_FRAGMENT_OFFSET) },
+	[PROTOCOL_AUTHENTICATION] = { 0xff, 2, 2, 0, 0 }, /* RFC 4302 2.2 */
+	[PROTOCOL_DESTINATION_OPTIONS] = { 0xff, 1, 3, 0, 0 },
+};
+
+/*
+ * From the fixed header to the transport. Headers that do not fit into the frame end the walk: the packet still
+ * belongs to a flow, of the last protocol that is known. The offset is masked for the verifier again: all lengths
+ * look the same to it then.
+ */
+static __always_inline void walk_extensions(struct packet *packet, struct flow_key *key, __u8 protocol)
+{
+	const volatile struct extension_kind *kind;
+	void *begin = packet->cursor.position;
+	struct extension_header *header;
+	__be16 fragment = 0;
+	__u32 offset = 0;
+	int i;
+
+	for (i = 0; i < IPV6_EXTENSION_HEADERS; i++) {
+		kind = &extension_kinds[protocol];
+		header = begin + offset;
+		if (!kind->plus || fragment || (void *)(header + 1) > packet->cursor.end)
+			break;
+		fragment = header->fragment_offset & kind->offset_mask;
+		offset += ((header->length & kind->length_mask) + kind->plus) << (kind->shift & 3);
+		offset &= IPV6_EXTENSIONS_MASK;
+		protocol = header->next;
+	}
+	key->protocol_identifier = protocol;
+	packet->fragment = !!fragment;
+	packet->headers_length += offset;
+	packet->cursor.position = begin + offset;
+}
+
+static __always_inline enum packet_outcome parse_ipv6(struct packet *packet, struct flow_key *key)
+{
+	struct ipv6hdr *ip = take(&packet->cursor, sizeof(*ip));
+	__u32 first;
+
+	if (!ip)
+		return PACKETS_TOO_SHORT;
+	if (ip->version != 6)
+		return PACKETS_MALFORMED;
+	first = bpf_ntohl(*(__be32 *)ip);
+	packet->octets = bpf_ntohs(ip->payload_len) + sizeof(*ip);
+	packet->ttl = ip->hop_limit;
+	packet->class_of_service = first >> 20;
+	packet->flow_label = first & 0xfffff;
+	packet->headers_length = sizeof(*ip);
+
+	key->ip_version = 6;
+	__builtin_memcpy(key->source_ipv6_address, &ip->saddr, sizeof(key->source_ipv6_address));
+	__builtin_memcpy(key->destination_ipv6_address, &ip->daddr, sizeof(key->destination_ipv6_address));
+	walk_extensions(packet, key, ip->nexthdr);
+	return PACKETS_SEEN;
+}
+
+static __always_inline void parse_ports(struct packet *packet, struct flow_key *key)
+{
+	struct ports *ports = take(&packet->cursor, sizeof(*ports));
+
+	if (!ports)
+		return;
+	key->source_transport_port = ports->source;
+	key->destination_transport_port = ports->destination;
+}
+
+/* Ports 4, sequence and acknowledgement 8, then the data offset and the flags (RFC 9293 3.1). */
+static __always_inline void parse_tcp(struct packet *packet, struct flow_key *key)
+{
+	__u8 *rest;
+
+	parse_ports(packet, key);
+	rest = take(&packet->cursor, 10);
+	if (!rest)
+		return;
+	packet->tcp_flags = rest[9];
+	packet->headers_length += (rest[8] >> 4) * 4;
+}
+
+static __always_inline void parse_icmp(struct packet *packet, struct flow_key *key)
+{
+	__be16 *type_code = take(&packet->cursor, sizeof(*type_code));
+
+	if (type_code)
+		key->destination_transport_port = *type_code;
+}
+
+/* A transport header that is cut off leaves ports and flags zero: the packet counts all the same. */
+static __always_inline void parse_transport(struct packet *packet, struct flow_key *key)
+{
+	if (packet->fragment)
+		return;
+	switch (key->protocol_identifier) {
+	case PROTOCOL_TCP:
+		parse_tcp(packet, key);
+		break;
+	case PROTOCOL_UDP:
+	case PROTOCOL_UDPLITE:
+		packet->headers_length += 8;
+		parse_ports(packet, key);
+		break;
+	case PROTOCOL_DCCP:
+	case PROTOCOL_SCTP:
+		parse_ports(packet, key);
+		break;
+	case PROTOCOL_ICMP:
+	case PROTOCOL_ICMPV6:
+		parse_icmp(packet, key);
+		break;
+	}
+}
+
+/* A GSO packet stands for several: each has the headers, and its length field tells nothing (BIG TCP has 0). */
+static __always_inline void spread_segments(struct packet *packet)
+{
+	if (packet->segments > 1)
+		packet->octets = packet->length - packet->ip_offset +
+				 (packet->segments - 1) * packet->headers_length;
+}
+
+/* Behind the link layer: `type` says what comes. PACKETS_SEEN when the packet has a key. */
+static __always_inline enum packet_outcome parse_network(struct packet *packet, struct flow_key *key, __be16 type)
+{
+	enum packet_outcome outcome = PACKETS_NOT_IP;
+
+	if (type == bpf_htons(ETH_P_IP))
+		outcome = parse_ipv4(packet, key);
+	else if (type == bpf_htons(ETH_P_IPV6))
+		outcome = parse_ipv6(packet, key);
+	if (outcome != PACKETS_SEEN)
+		return outcome;
+	parse_transport(packet, key);
+	spread_segments(packet);
+	return PACKETS_SEEN;
+}
+
+/* `depth` tags have been taken off the frame and pushed already. */
+static __always_inline enum packet_outcome parse_ethernet(struct packet *packet, struct flow_key *key, int depth)
+{
+	struct ethhdr *ethernet = take(&packet->cursor, sizeof(*ethernet));
+	__be16 type;
+
+	if (!ethernet)
+		return PACKETS_TOO_SHORT;
+	packet->ip_offset = sizeof(*ethernet);
+	type = ethernet->h_proto;
+	if (parse_vlans(packet, key, &type, depth) < 0)
+		return PACKETS_TOO_SHORT;
+	return parse_network(packet, key, type);
+}
+
+#endif
