@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from xflowd.edge import libbpf
 from xflowd.edge.layout import Layout
+from xflowd.metering.table import SlotState
 
 OBJECT = Path(__file__).parent.parent / "meter.bpf.o"
 PROGRAMS = ("read_clocks", "xdp_ingress", "tc_ingress", "tc_egress", "tc_ingress_network", "tc_egress_network")
@@ -54,12 +55,15 @@ class Kernel:
         self._handle = _load(options)
         self.layout = Layout(libbpf.call("bpf_object__btf", self._handle))
         self.slots = self._mapped("slots", self.layout.structure("flow_slot"))
+        # The same memory as items that numpy copies at one go, and as 64-bit words:
+        self._octets = np.ndarray(self.slots.shape, f"V{self.slots.itemsize}", self.slots)
+        self._words = self._octets.view(np.uint64).reshape(len(self.slots), -1)
         points = self._mapped("observation_points", self.layout.structure("observation_point"))
         #: [CPU, direction, interface bucket]
         self.points = points.reshape(-1, 2, options.buckets)
         self._ring = self._mapped("free_slots", np.dtype("u4"))
         self._control = self._mapped(".data.control", self.layout.structure("meter_control"))
-        self._state = self.layout.enumeration("slot_state")
+        self._outcome = self.layout.enumeration("packet_outcome")
         self._grace_map, self._grace_inner = _grace_maps()
         self._publish(np.arange(len(self.slots), dtype=np.uint32))
         self._tick_ns = _tick_ns()
@@ -94,24 +98,30 @@ class Kernel:
         return run.retval, run.duration
 
     def detach(self, numbers: Slots) -> npt.NDArray[np.bool_]:
-        """Take LIVE slots out of the index; for each whether it was there. One grace period later they are EXPIRING.
+        """Make LIVE slots EXPIRING and wait until no program can write to them; for each whether it worked.
 
-        A slot that is not in the index is just being opened: it stays LIVE, to be tried again.
+        A slot that is not in the index is just being opened: it stays LIVE, to be tried again. EXPIRING comes
+        first, because a hint leads to a LIVE slot without the index.
         """
-        keys, versions = self.slots["key"][numbers], self.slots["key"]["ip_version"][numbers]
+        self.slots["state"][numbers] = SlotState.EXPIRING
+        versions = self.slots["key"]["ip_version"][numbers]
         detached = np.zeros(len(numbers), np.bool_)
         for version in (4, 6):
             rows = np.flatnonzero(versions == version)
-            detached[rows] = self._delete(f"index_ipv{version}", keys[rows])
+            detached[rows] = self._delete(f"index_ipv{version}", numbers[rows])
+        self.slots["state"][numbers[~detached]] = SlotState.LIVE
         self.wait_grace_period()
-        self.slots["state"][numbers[detached]] = self._state["SLOT_EXPIRING"]
         return detached
+
+    def records(self, numbers: Slots) -> npt.NDArray[np.void]:
+        """A copy of slots, as they are now."""
+        return self._octets[numbers].view(self.slots.dtype)
 
     def release(self, numbers: Slots) -> None:
         """Give slots back to the programs. The grace period makes them see zeroes before they see the number."""
         if len(numbers) == 0:
             return
-        self.slots[numbers] = np.zeros(1, self.slots.dtype)
+        self._words[numbers] = 0
         self._publish(numbers)
 
     def wait_grace_period(self) -> None:
@@ -121,6 +131,15 @@ class Kernel:
         """
         inner = c.c_int(self._grace_inner)
         libbpf.call("bpf_map_update_elem", self._grace_map, c.byref(c.c_uint32(0)), c.byref(inner), 0)
+
+    def outcomes(self) -> dict[str, npt.NDArray[np.uint64]]:
+        """Packets by enum packet_outcome of flow.h, over all CPUs: [direction, interface bucket]."""
+        totals = self.points["packets"].sum(axis=0)
+        return {outcome.name: totals[:, :, outcome] for outcome in self._outcome if outcome < totals.shape[2]}
+
+    def overflow_packets(self) -> int:
+        """Packets counted in overflow records so far."""
+        return int(self.points["packets"][..., self._outcome["PACKETS_OVERFLOW"]].sum())
 
     def overflow(self) -> npt.NDArray[np.void]:
         """The overflow records: fields of struct overflow_key and of struct overflow_record, side by side."""
@@ -148,15 +167,16 @@ class Kernel:
             held = key  # the next call reads the key from its memory
             previous = held.ctypes.data
 
-    def _delete(self, index: str, keys: npt.NDArray[np.void]) -> npt.NDArray[np.bool_]:
-        """Delete keys from an index, in batches. The kernel stops at a key that it does not have: go on behind it."""
+    def _delete(self, index: str, numbers: Slots) -> npt.NDArray[np.bool_]:
+        """Delete slots' keys from an index. The kernel stops at a key that it does not have: go on behind it."""
         fd, size = self._map_fd(index), self._key_size(index)
-        packed = np.ascontiguousarray(keys.view(np.uint8).reshape(len(keys), -1)[:, :size])
+        begin = self.slots.dtype.fields["key"][1] // 8  # type: ignore[index]
+        keys = self._words[:, begin : begin + size // 8][numbers]
         deleted, position = np.zeros(len(keys), np.bool_), 0
         while position < len(keys):
             count = c.c_uint32(min(_BATCH, len(keys) - position))
             try:
-                libbpf.call("bpf_map_delete_batch", fd, packed[position:].ctypes.data, c.byref(count), None)
+                libbpf.call("bpf_map_delete_batch", fd, keys[position:].ctypes.data, c.byref(count), None)
             except libbpf.LibbpfError as error:
                 if error.errno != errno.ENOENT:
                     raise

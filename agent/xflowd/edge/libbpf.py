@@ -16,6 +16,7 @@ BPF_NOEXIST = 1
 BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_ARRAY_OF_MAPS = 2, 12
 #: enum bpf_tc_attach_point of <bpf/libbpf.h>.
 BPF_TC_INGRESS, BPF_TC_EGRESS = 1, 2
+BPF_TC_F_REPLACE = 1
 
 
 class LibbpfError(OSError):
@@ -119,15 +120,18 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
 }
 
 _PRINT = c.CFUNCTYPE(c.c_int, c.c_int, c.c_char_p, c.c_void_p)
+_LEVEL_DEBUG = 2
 _VSNPRINTF = c.CDLL(None).vsnprintf
 _VSNPRINTF.argtypes = [c.c_char_p, c.c_size_t, c.c_char_p, c.c_void_p]
 
-#: What libbpf said since the last forget_messages(): the verifier's reasons are in here.
+#: What libbpf warned of: the verifier's reasons are in here.
 messages: list[str] = []
 
 
 @_PRINT
-def _keep_message(_level: int, text: bytes, arguments: int) -> int:
+def _keep_message(level: int, text: bytes, arguments: int) -> int:
+    if level == _LEVEL_DEBUG:
+        return 0
     buffer = c.create_string_buffer(1 << 16)  # a verifier log is one message
     _VSNPRINTF(buffer, len(buffer), text, arguments)
     messages.append(buffer.value.decode(errors="replace").rstrip())

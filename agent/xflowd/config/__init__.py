@@ -1,0 +1,42 @@
+"""What the user wants: read, checked as a whole, and handed on as one value that nothing can change."""
+
+from __future__ import annotations
+
+from xflowd.config.check import check
+from xflowd.config.ini import dump, load
+from xflowd.config.interfaces import matching, unmatched
+from xflowd.config.options import override
+from xflowd.config.problem import ConfigError, Problem
+from xflowd.config.schema import (
+    Collector,
+    Config,
+    Direction,
+    ExportProtocol,
+    FlowKey,
+    Hook,
+    Meter,
+    Sampling,
+    SamplingMode,
+)
+from xflowd.config.values import Endpoint
+
+__all__ = [
+    "Collector",
+    "Config",
+    "ConfigError",
+    "Direction",
+    "Endpoint",
+    "ExportProtocol",
+    "FlowKey",
+    "Hook",
+    "Meter",
+    "Problem",
+    "Sampling",
+    "SamplingMode",
+    "check",
+    "dump",
+    "load",
+    "matching",
+    "override",
+    "unmatched",
+]

@@ -1,0 +1,106 @@
+"""From sections and texts to a checked Config: every fault is found before any is reported."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from xflowd.config.contradictions import Place, contradictions
+from xflowd.config.entries import Entry, Section
+from xflowd.config.problem import ConfigError, Problem, nearest
+from xflowd.config.schema import NAMED, NOWHERE, SECTIONS, Config, keys
+from xflowd.config.values import UnacceptableError
+
+_NAME = re.compile(r"[!-~]+")
+
+
+@dataclass(slots=True)
+class _Draft:
+    """What has been read so far: values of the good keys, the places of all, and the faults."""
+
+    values: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)  # by (section type, name)
+    places: dict[Place, str] = field(default_factory=dict)
+    wrong: set[Place] = field(default_factory=set)
+    problems: list[Problem] = field(default_factory=list)
+    lines: dict[tuple[str, ...], int] = field(default_factory=dict)  # where a section or key stood first
+
+
+def check(sections: Iterable[Section], problems: Iterable[Problem] = ()) -> Config:
+    """The Config that `sections` say; `problems` are those met before. Raises ConfigError with all."""
+    draft = _Draft(problems=list(problems))
+    for section in sections:
+        draft.problems += _read_section(section, draft)
+    config = _assemble(draft)
+    draft.problems += contradictions(config, draft.places, draft.wrong)
+    if draft.problems:
+        raise ConfigError(draft.problems)
+    return config
+
+
+def _assemble(draft: _Draft) -> Config:
+    def make(section_type: str) -> Any:
+        return SECTIONS[section_type](**draft.values.get((section_type, ""), {}))
+
+    collectors = (
+        SECTIONS["collector"](name=name, **values)
+        for (section_type, name), values in draft.values.items()
+        if section_type == "collector"
+    )
+    return Config(make("meter"), make("sampling"), tuple(collectors))
+
+
+def _read_section(section: Section, draft: _Draft) -> Iterator[Problem]:
+    fault = _fault_of_title(section, draft)
+    if fault:
+        yield fault
+    if section.type not in SECTIONS:
+        return
+    identity = (section.type, section.name)
+    draft.lines.setdefault(identity, section.line)
+    for entry in section.entries:
+        yield from _read_entry(section, entry, draft)
+    if fault:
+        return  # its keys have been checked, but a Config cannot hold it
+    values = draft.values.setdefault(identity, {})
+    address = (*identity, "address")
+    if section.type == "collector" and address not in draft.places:
+        yield Problem(section.where, "has no address", "add address = HOST:PORT")
+        draft.wrong.add(address)
+        values["address"] = NOWHERE
+
+
+def _read_entry(section: Section, entry: Entry, draft: _Draft) -> Iterator[Problem]:
+    place = (section.type, section.name, entry.key)
+    where = section.where_is(entry)
+    if entry.key not in keys(section.type):
+        yield Problem(where, "unknown key", nearest(entry.key, keys(section.type)))
+        return
+    if place in draft.lines:
+        yield Problem(where, f"is given twice, first in line {draft.lines[place]}", "keep one of the two")
+        return
+    draft.lines[place] = entry.line
+    draft.places[place] = where
+    try:
+        value = keys(section.type)[entry.key].parse(entry.value)
+    except UnacceptableError as error:
+        draft.wrong.add(place)
+        yield Problem(where, error.what, error.mend)
+        return
+    draft.values.setdefault((section.type, section.name), {})[entry.key] = value
+
+
+def _fault_of_title(section: Section, draft: _Draft) -> Problem | None:
+    if section.type not in SECTIONS:
+        return Problem(section.where, "unknown section", nearest(section.type, SECTIONS))
+    if section.type in NAMED and not section.name:
+        return Problem(section.where, "has no name", f"write [{section.type} NAME]")
+    if section.type not in NAMED and section.name:
+        return Problem(section.where, "takes no name", f"write [{section.type}]")
+    if not _NAME.fullmatch(section.name or "-"):
+        return Problem(section.where, "has a name of more than one word", "use letters, digits, - . : _")
+    first = draft.lines.get((section.type, section.name))
+    if first is not None:
+        return Problem(section.where, f"is there twice, first in line {first}", "make one section of the two")
+    return None

@@ -1,0 +1,82 @@
+"""Keys that are each well-formed and cannot be had together."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+
+from xflowd.config.problem import Problem
+from xflowd.config.schema import NETFLOW5_MAXIMUM_RATE, Collector, Config, ExportProtocol, SamplingMode
+from xflowd.config.values import Endpoint, is_ip_address
+
+Place = tuple[str, str, str]  # section type, section name, key
+_Finding = tuple[list[Place], str, str]  # the keys at odds (the one to name first), what, how to mend it
+
+_MODE, _RATE = ("sampling", "", "mode"), ("sampling", "", "rate")
+
+
+def contradictions(
+    config: Config, places: Mapping[Place, str], wrong: Collection[Place] = ()
+) -> Iterator[Problem]:
+    """Every contradiction in `config`, but none that a `wrong` key has part in: its value is not the user's.
+
+    `places` says where a key was given; of the keys at odds, the first that is there names the place.
+    """
+    for involved, what, mend in _findings(config):
+        if not any(place in wrong for place in involved):
+            yield Problem(_where(involved, places), what, mend)
+
+
+def _where(involved: list[Place], places: Mapping[Place, str]) -> str:
+    for place in involved:
+        if place in places:
+            return places[place]
+    section_type, name, key = involved[0]
+    return f"[{section_type} {name}] {key}" if name else f"[{section_type}] {key}"
+
+
+def _findings(config: Config) -> Iterator[_Finding]:
+    rate = config.sampling.rate
+    if config.sampling.mode is SamplingMode.NONE and rate != 1:
+        yield [_RATE, _MODE], f"{rate} without a mode", "set mode to systematic or random, or rate to 1"
+    for collector in config.collectors:
+        yield from _of_collector(collector, rate)
+    yield from _duplicates(config.collectors)
+
+
+def _of_collector(collector: Collector, rate: int) -> Iterator[_Finding]:
+    def place(key: str) -> Place:
+        return ("collector", collector.name, key)
+
+    if collector.protocol is ExportProtocol.NETFLOW5 and rate > NETFLOW5_MAXIMUM_RATE:
+        what = f"netflow5 cannot tell a sampling rate of {rate}"
+        mend = f"sample at a rate of {NETFLOW5_MAXIMUM_RATE} or less, or use netflow9 or ipfix"
+        yield [place("protocol"), _RATE], what, mend
+    source = collector.source
+    if source and _family(source) != _family(collector.address) != "name":
+        what = f"{source.host} cannot send to {collector.address.host}"
+        mend = f"give an {_family(collector.address)} address of this host"
+        yield [place("source"), place("address")], what, mend
+
+
+def _family(endpoint: Endpoint) -> str:
+    if not is_ip_address(endpoint.host):
+        return "name"
+    return "IPv6" if ":" in endpoint.host else "IPv4"
+
+
+def _duplicates(collectors: tuple[Collector, ...]) -> Iterator[_Finding]:
+    """Two with one address, protocol and domain: that collector would count every flow twice."""
+    seen: dict[tuple[str, int, ExportProtocol, int | None], str] = {}
+    for collector in collectors:
+        place = ("collector", collector.name, "address")
+        target = (
+            collector.address.host.lower(),
+            collector.port,
+            collector.protocol,
+            collector.observation_domain,
+        )
+        first = seen.setdefault(target, collector.name)
+        if first != collector.name:
+            involved = [place, ("collector", first, "address")]
+            what = f"{collector.address} is already that of collector {first}"
+            yield involved, what, "remove one of the two"

@@ -1,0 +1,95 @@
+"""Every section and key there is, with its default and its range: the one place that knows them."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import Annotated, Any, get_type_hints
+
+from xflowd.config.values import Address, Choice, Duration, Endpoint, InterfaceNames, Kind, Number
+
+NETFLOW5_MAXIMUM_RATE = 16_383  # the sampling interval of a version 5 header has 14 bits
+NOWHERE = Endpoint("")  # stands for an address that is missing or wrong, in a Config that is never handed out
+
+Direction = enum.Enum("Direction", ["AUTO", "INGRESS", "EGRESS", "BOTH"])
+Hook = enum.Enum("Hook", ["AUTO", "XDP", "TC"])
+FlowKey = enum.Enum("FlowKey", ["FULL", "VLAN"])
+SamplingMode = enum.Enum("SamplingMode", ["NONE", "SYSTEMATIC", "RANDOM"])
+
+
+class ExportProtocol(enum.IntEnum):
+    """What is spoken to a collector; the value is the version number that starts each message."""
+
+    NETFLOW5 = 5
+    NETFLOW9 = 9
+    IPFIX = 10
+
+    @property
+    def default_port(self) -> int:
+        """4739 is registered for IPFIX (RFC 7011 10.3.4); 2055 is what NetFlow collectors listen on."""
+        return 4739 if self is ExportProtocol.IPFIX else 2055
+
+
+_VERSIONS = tuple((str(protocol.value), protocol.name.lower()) for protocol in ExportProtocol)
+
+
+@dataclass(frozen=True, slots=True)
+class Meter:
+    """The Metering Process. Times are seconds. No interfaces: the one of the default route."""
+
+    interfaces: Annotated[tuple[str, ...], InterfaceNames()] = ()
+    direction: Annotated[Direction, Choice(Direction)] = Direction.AUTO
+    hook: Annotated[Hook, Choice(Hook)] = Hook.AUTO
+    key: Annotated[FlowKey, Choice(FlowKey)] = FlowKey.VLAN
+    max_flows: Annotated[int, Number(1, 4_194_304)] = 65_536
+    active_timeout: Annotated[int, Duration(1, 86_400)] = 60
+    idle_timeout: Annotated[int, Duration(1, 86_400)] = 15
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """One packet in `rate` is metered: the first of each so many, or any of them (RFC 5475 5.1, 5.2.1)."""
+
+    mode: Annotated[SamplingMode, Choice(SamplingMode)] = SamplingMode.NONE
+    rate: Annotated[int, Number(1, 1_000_000)] = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Collector:
+    """One Collecting Process. Times are seconds. No observation domain: one derived from the host.
+
+    `max_payload` is in octets of UDP payload: 512 hold every template, the sampler and an IPv6 record.
+    """
+
+    name: str
+    address: Annotated[Endpoint, Address()] = NOWHERE
+    protocol: Annotated[ExportProtocol, Choice(ExportProtocol, _VERSIONS)] = ExportProtocol.IPFIX
+    source: Annotated[Endpoint | None, Address(local=True)] = None
+    template_refresh: Annotated[int, Duration(1, 3_600)] = 60
+    max_payload: Annotated[int, Number(512, 65_507)] = 1_400
+    observation_domain: Annotated[int | None, Number(1, 2**32 - 1, optional=True)] = None
+
+    @property
+    def port(self) -> int:
+        """The port to send to: the one that is given, or the protocol's own."""
+        return self.protocol.default_port if self.address.port is None else self.address.port
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A configuration that has passed every check."""
+
+    meter: Meter = Meter()
+    sampling: Sampling = Sampling()
+    collectors: tuple[Collector, ...] = ()
+
+
+#: Section type → what its keys make. A section of a type in NAMED has a name, and there can be many of them.
+SECTIONS: dict[str, type[Any]] = {"meter": Meter, "sampling": Sampling, "collector": Collector}
+NAMED = {"collector"}
+
+
+def keys(section_type: str) -> dict[str, Kind]:
+    """The keys of a type of section, in canonical order, and how the values of each are read and written."""
+    hints = get_type_hints(SECTIONS[section_type], include_extras=True)
+    return {key: hint.__metadata__[0] for key, hint in hints.items() if hasattr(hint, "__metadata__")}

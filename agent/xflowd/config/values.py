@@ -1,0 +1,201 @@
+"""The kinds of value a key can have: each reads what a user writes, and writes it back in canonical form."""
+
+from __future__ import annotations
+
+import enum
+import ipaddress
+import re
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from xflowd.config.problem import nearest
+
+INTERFACE_NAME_OCTETS = 15  # IFNAMSIZ of linux/if.h, less the closing NUL
+_DURATION = re.compile(r"(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s?)?", re.ASCII)
+_HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)(?:\.(?!-)[A-Za-z0-9_-]{1,63}(?<!-))*\.?")
+_BRACKETED = re.compile(r"\[([^\[\]]*)\](?::(.*))?")
+
+
+class UnacceptableError(ValueError):
+    """A text that is no value of its kind: what is wrong with it, how to mend it."""
+
+    def __init__(self, what: str, mend: str) -> None:
+        super().__init__(what)
+        self.what, self.mend = what, mend
+
+
+class Kind(Protocol):
+    """`parse` raises UnacceptableError; `parse(render(value)) == value` for every value of the kind."""
+
+    def parse(self, text: str) -> Any: ...
+
+    def render(self, value: Any) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One end of a transport. `host` is a name, or an address without brackets; the port may be left open."""
+
+    host: str
+    port: int | None = None
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port is None else f"{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One of a few words. `also` has other spellings and what they stand for."""
+
+    words: type[enum.Enum]
+    also: tuple[tuple[str, str], ...] = ()
+
+    def parse(self, text: str) -> enum.Enum:
+        known = {member.name.lower(): member for member in self.words}
+        word = dict(self.also).get(text, text).lower()
+        if word not in known:
+            raise UnacceptableError(f"{text!r} is not known", f"allowed are {', '.join(known)}")
+        return known[word]
+
+    def render(self, value: enum.Enum) -> str:
+        return value.name.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A whole number in a range, both ends allowed. With `optional`, no text means that none is given."""
+
+    low: int
+    high: int
+    optional: bool = False
+
+    def parse(self, text: str) -> int | None:
+        if not text and self.optional:
+            return None
+        return within(text, self.low, self.high)
+
+    def render(self, value: int | None) -> str:
+        return "" if value is None else str(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Duration:
+    """Whole seconds in a range, written 90, 90s, 1m30s or 1h."""
+
+    low: int
+    high: int
+
+    def parse(self, text: str) -> int:
+        match = _DURATION.fullmatch(text)
+        if not match or not text:
+            raise UnacceptableError(f"{text!r} is not a time", "write it as 90, 90s, 1m30s or 1h")
+        hours, minutes, seconds = (int(part or 0) for part in match.groups())
+        total = hours * 3600 + minutes * 60 + seconds
+        if not self.low <= total <= self.high:
+            mend = f"allowed are {self.low} to {self.high} seconds"
+            raise UnacceptableError(f"{text!r} is out of range", mend)
+        return total
+
+    def render(self, value: int) -> str:
+        return str(value)
+
+
+@dataclass(frozen=True, slots=True)
+class InterfaceNames:
+    """Interface names and globs, parted by commas or blanks; each is kept once."""
+
+    def parse(self, text: str) -> tuple[str, ...]:
+        patterns = tuple(dict.fromkeys(text.replace(",", " ").split()))
+        for pattern in patterns:
+            _check_interface(pattern)
+        return patterns
+
+    def render(self, value: tuple[str, ...]) -> str:
+        return ", ".join(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """HOST, HOST:PORT or [IPv6]:PORT. A `local` one may be missing, and have port 0 for any port."""
+
+    local: bool = False
+
+    def parse(self, text: str) -> Endpoint | None:
+        if not text and self.local:
+            return None
+        if not text:
+            raise UnacceptableError("is empty", "write HOST:PORT")
+        host, port = _host_and_port(text)
+        return Endpoint(self._host(host, text), self._port(port))
+
+    def render(self, value: Endpoint | None) -> str:
+        return "" if value is None else str(value)
+
+    def _host(self, host: str, text: str) -> str:
+        if is_ip_address(host):
+            return host
+        if self.local:
+            raise UnacceptableError(f"{text!r} is no IP address", "write ADDRESS:PORT, of this host")
+        if ":" in host or not _HOST_NAME.fullmatch(host) or re.fullmatch(r"[\d.]+", host):
+            what = f"{text!r} is neither an address nor a name"
+            raise UnacceptableError(what, "write HOST:PORT or [IPv6]:PORT")
+        return host
+
+    def _port(self, text: str | None) -> int | None:
+        if text is None:
+            return None
+        port = within(text, 0 if self.local else 1, 65535, name="port ")
+        return port or None  # a local port of 0 is any port, as none is
+
+
+def is_ip_address(host: str) -> bool:
+    """True for an IPv4 or IPv6 address, with its zone if it has one; False for a name."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def within(text: str, low: int, high: int, name: str = "") -> int:
+    """The whole number that `text` is; raises UnacceptableError if it is none, or not in low..high."""
+    mend = f"allowed are {low} to {high}"
+    if not text:
+        raise UnacceptableError(f"{name}is empty", mend)
+    if not text.isascii() or not text.isdigit():
+        raise UnacceptableError(f"{name}{text!r} is not a whole number", mend)
+    if len(text) > len(str(high)) + 20 or not low <= int(text) <= high:
+        raise UnacceptableError(f"{name}{text!r} is out of range", mend)
+    return int(text)
+
+
+def split_setting(text: str, known: tuple[str, ...]) -> tuple[str, str]:
+    """'active=60' → ('active', '60'); raises UnacceptableError if the name is not one of `known`."""
+    name, equals, value = (part.strip() for part in text.partition("="))
+    if not equals:
+        mend = f"write {' or '.join(f'{word}=SECONDS' for word in known)}"
+        raise UnacceptableError(f"{text!r} has no '='", mend)
+    if name not in known:
+        raise UnacceptableError(f"unknown name {name!r}", nearest(name, known))
+    return name, value
+
+
+def _check_interface(pattern: str) -> None:
+    is_glob = any(sign in pattern for sign in "*?[")
+    if not re.fullmatch(r"[!-~]+", pattern) or re.search("[/'\"]", pattern):
+        raise UnacceptableError(f"{pattern!r} cannot name an interface", "write names or globs: wan, wg*")
+    if not is_glob and len(pattern) > INTERFACE_NAME_OCTETS:
+        limit = f"a name has {INTERFACE_NAME_OCTETS} characters at most"
+        raise UnacceptableError(f"{pattern!r} is too long", limit)
+
+
+def _host_and_port(text: str) -> tuple[str, str | None]:
+    bracketed = _BRACKETED.fullmatch(text)
+    if bracketed:
+        return bracketed[1], bracketed[2]
+    if text.count(":") > 1:
+        # Where the port begins in 2001:db8::1:2055 nobody can tell.
+        raise UnacceptableError(f"{text!r} has an IPv6 address without brackets", "write [IPv6]:PORT")
+    host, colon, port = text.partition(":")
+    return host, port if colon else None

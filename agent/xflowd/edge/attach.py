@@ -1,0 +1,129 @@
+"""Programs on interfaces: attached, replaced without a gap, and taken off again."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes as c
+import errno
+import os
+from dataclasses import dataclass, field
+
+from xflowd.edge import libbpf
+from xflowd.metering.flow import INGRESS
+
+#: The kernel does not know this kind of link (tcx is of 6.6), or the driver does not run XDP.
+_NOT_SUPPORTED = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, 524)
+
+
+class HookError(Exception):
+    """An interface's hook refused the program; the message says why."""
+
+
+@dataclass(slots=True)
+class Link:
+    """A program attached by a link of the kernel's: it goes when the link's descriptor is closed."""
+
+    hook: str
+    descriptor: int
+
+    def replace(self, program: int) -> None:
+        """Put another program in its place; no packet passes in between."""
+        libbpf.call("bpf_link_update", self.descriptor, program, None, what=f"replacing a program at {self.hook}")
+
+    def close(self) -> None:
+        """Take the program off."""
+        os.close(self.descriptor)
+
+
+@dataclass(slots=True)
+class Filter:
+    """A program attached as a filter of the clsact queueing discipline, on kernels before 6.6."""
+
+    hook: str
+    interface: int
+    direction: int
+    owns_qdisc: bool
+    options: libbpf.TcOptions = field(default_factory=libbpf.TcOptions)
+
+    def replace(self, program: int) -> None:
+        """Put another program in its place; no packet passes in between."""
+        options = _tc_options(program, handle=self.options.handle, priority=self.options.priority)
+        options.flags = libbpf.BPF_TC_F_REPLACE
+        libbpf.call("bpf_tc_attach", c.byref(_tc_hook(self.interface, self.direction)), c.byref(options))
+
+    def close(self) -> None:
+        """Take the filter off, and the qdisc with the last one, where it is ours. The interface may be gone."""
+        options = _tc_options(0, handle=self.options.handle, priority=self.options.priority)
+        with contextlib.suppress(libbpf.LibbpfError):
+            libbpf.call("bpf_tc_detach", c.byref(_tc_hook(self.interface, self.direction)), c.byref(options))
+        if self.owns_qdisc and not (_has_filters(self.interface, 0) or _has_filters(self.interface, 1)):
+            hook = _tc_hook(self.interface, self.direction)
+            hook.attach_point = libbpf.BPF_TC_INGRESS | libbpf.BPF_TC_EGRESS
+            with contextlib.suppress(libbpf.LibbpfError):
+                libbpf.call("bpf_tc_hook_destroy", c.byref(hook))
+
+
+Attachment = Link | Filter
+
+
+def attach_xdp(program: int, interface: int) -> Link:
+    """Attach in the driver. Raises HookError where another program is there or the driver has no XDP."""
+    options = libbpf.LinkCreateOptions(sz=c.sizeof(libbpf.LinkCreateOptions), flags=libbpf.XDP_FLAGS_DRV_MODE)
+    try:
+        return Link("XDP", _create_link(program, interface, libbpf.BPF_XDP, options))
+    except libbpf.LibbpfError as error:
+        if error.errno == errno.EBUSY or error.errno == errno.EEXIST:
+            raise HookError("another XDP program is there") from None
+        if error.errno in _NOT_SUPPORTED:
+            raise HookError(f"its driver does not run XDP as it is set up ({error.strerror})") from None
+        raise
+
+
+def attach_tc(program: int, interface: int, direction: int, legacy: bool = False) -> Attachment:
+    """Attach beside whatever else is at the TC hook: by tcx, or by clsact where there is no tcx (or `legacy`)."""
+    kind = libbpf.BPF_TCX_INGRESS if direction == INGRESS else libbpf.BPF_TCX_EGRESS
+    if not legacy:
+        try:
+            return Link("TC", _create_link(program, interface, kind, None))
+        except libbpf.LibbpfError as error:
+            if error.errno not in _NOT_SUPPORTED:
+                raise
+    return _attach_filter(program, interface, direction)
+
+
+def _create_link(program: int, interface: int, kind: int, options: libbpf.LinkCreateOptions | None) -> int:
+    by = c.byref(options) if options else None
+    return int(libbpf.call("bpf_link_create", program, interface, kind, by, what="attaching a program"))
+
+
+def _attach_filter(program: int, interface: int, direction: int) -> Filter:
+    hook = _tc_hook(interface, direction)
+    owns_qdisc = True
+    try:
+        libbpf.call("bpf_tc_hook_create", c.byref(hook), what="adding clsact")
+    except libbpf.LibbpfError as error:
+        if error.errno != errno.EEXIST:
+            raise
+        owns_qdisc = False
+    options = _tc_options(program)
+    libbpf.call("bpf_tc_attach", c.byref(hook), c.byref(options), what="adding a filter to clsact")
+    return Filter("TC (clsact)", interface, direction, owns_qdisc, options)
+
+
+def _has_filters(interface: int, direction: int) -> bool:
+    """Whether anything is attached there: bpf_tc_query() of handle and priority 0 is refused, so ask netlink."""
+    from pyroute2 import IPRoute  # noqa: PLC0415 - only kernels before 6.6 need this
+
+    parent = 0xFFFFFFF2 if direction == INGRESS else 0xFFFFFFF3  # TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_IN/EGRESS)
+    with IPRoute() as netlink, contextlib.suppress(Exception):
+        return bool(list(netlink.get_filters(index=interface, parent=parent)))
+    return False
+
+
+def _tc_hook(interface: int, direction: int) -> libbpf.TcHook:
+    point = libbpf.BPF_TC_INGRESS if direction == INGRESS else libbpf.BPF_TC_EGRESS
+    return libbpf.TcHook(sz=c.sizeof(libbpf.TcHook), ifindex=interface, attach_point=point)
+
+
+def _tc_options(program: int, handle: int = 0, priority: int = 0) -> libbpf.TcOptions:
+    return libbpf.TcOptions(sz=c.sizeof(libbpf.TcOptions), prog_fd=program, handle=handle, priority=priority)

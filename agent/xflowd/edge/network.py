@@ -1,0 +1,101 @@
+"""What netlink says of this host: interfaces, the default route, and that something has changed."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+
+from pyroute2 import IPRoute
+
+_ARPHRD_ETHER, _ARPHRD_LOOPBACK = 1, 772
+_RTMGRP_LINK = 1
+_MAIN_TABLE = 254
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """A network interface as it is now."""
+
+    index: int
+    name: str
+    has_link_layer: bool  # frames begin with an Ethernet header
+    carries_vlans: bool  # VLAN devices stand on it, or it is a port of a bridge
+
+
+def interfaces() -> list[Interface]:
+    """All interfaces of this network namespace."""
+    with IPRoute() as netlink:
+        links = list(netlink.get_links())
+    parents = {link.get_attr("IFLA_LINK") for link in links if _kind(link) == "vlan"}
+    return [
+        Interface(
+            link["index"],
+            link.get_attr("IFLA_IFNAME"),
+            link["ifi_type"] in (_ARPHRD_ETHER, _ARPHRD_LOOPBACK),
+            link["index"] in parents or link.get_attr("IFLA_MASTER") is not None,
+        )
+        for link in links
+    ]
+
+
+def _kind(link: object) -> str | None:
+    information = link.get_attr("IFLA_LINKINFO")  # type: ignore[attr-defined]
+    return information.get_attr("IFLA_INFO_KIND") if information else None
+
+
+def default_route_interface() -> str | None:
+    """The name of the interface that the default route leaves by, IPv4's before IPv6's."""
+    names = {interface.index: interface.name for interface in interfaces()}
+    with IPRoute() as netlink:
+        for family in (socket.AF_INET, socket.AF_INET6):
+            routes = [route for route in netlink.get_routes(family=family) if route["dst_len"] == 0]
+            mine = [route for route in routes if route.get_attr("RTA_TABLE", route["table"]) == _MAIN_TABLE]
+            mine.sort(key=lambda route: route.get_attr("RTA_PRIORITY") or 0)
+            found = [names.get(index) for route in mine for index in _outgoing(route)]
+            if found and found[0]:
+                return found[0]
+    return None
+
+
+def _outgoing(route: object) -> list[int]:
+    """A route's interfaces: one, or those of its paths."""
+    index = route.get_attr("RTA_OIF")  # type: ignore[attr-defined]
+    paths = route.get_attr("RTA_MULTIPATH") or []  # type: ignore[attr-defined]
+    return [index] if index is not None else [path["oif"] for path in paths]
+
+
+def strips_vlan_tags(name: str) -> bool:
+    """Whether the device takes VLAN tags off frames before XDP sees them (rx-vlan-offload)."""
+    from pyroute2.ethtool.ethtool import Ethtool  # noqa: PLC0415 - asked of interfaces that carry VLANs only
+
+    with Ethtool() as ethtool:
+        features = ethtool.get_features(name).features
+        return bool(features["rx-vlan-hw-parse"].enable) if "rx-vlan-hw-parse" in features else False
+
+
+class LinkWatch:
+    """Says that interfaces have come, gone or changed since it was last asked; what has changed is for interfaces()."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
+        self._socket.bind((0, _RTMGRP_LINK))
+
+    def fileno(self) -> int:
+        """Readable when there is something to say."""
+        return self._socket.fileno()
+
+    def changed(self) -> bool:
+        """Whether anything was said. An overrun (ENOBUFS) says that much was."""
+        heard = False
+        while True:
+            try:
+                self._socket.recv(65536)
+            except BlockingIOError:
+                return heard
+            except OSError:
+                return True
+            heard = True
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._socket.close()

@@ -1,0 +1,57 @@
+"""A text stream that may go away while it is written to."""
+
+from __future__ import annotations
+
+import os
+from typing import TextIO
+
+NOT_A_TERMINAL = (200, 0)  # columns and lines: wide, and one header only
+
+
+class Output:
+    """Text goes out at once. Once the reader has gone `closed` is true, and what is written goes nowhere."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.closed = False
+
+    def write(self, text: str) -> None:
+        if self.closed or not text:
+            return
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except BrokenPipeError:
+            self.closed = True
+            _discard(self._stream)
+
+
+def can_show(stream: TextIO, text: str) -> bool:
+    """True if the stream's encoding has every character of `text`."""
+    try:
+        text.encode(stream.encoding or "ascii")
+    except (LookupError, UnicodeEncodeError):
+        return False
+    return True
+
+
+def terminal_size(stream: TextIO) -> tuple[int, int]:
+    """Columns and lines of the terminal that `stream` is, or NOT_A_TERMINAL."""
+    try:
+        if stream.isatty():
+            size = os.get_terminal_size(stream.fileno())
+            return size.columns or 80, size.lines
+    except (OSError, ValueError):  # ValueError: the stream is closed
+        pass
+    return NOT_A_TERMINAL
+
+
+def _discard(stream: TextIO) -> None:
+    """What is still buffered must go somewhere, or the interpreter complains of it when it exits."""
+    try:
+        descriptor = stream.fileno()
+    except (OSError, ValueError):
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, descriptor)
+    os.close(nowhere)

@@ -1,0 +1,120 @@
+"""Which flows have ended (RFC 5470 5.1.1, flow expiration): by columns, never flow by flow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from xflowd.metering.flow import FlowEndReason
+from xflowd.metering.table import Records, SlotState
+
+#: After a FIN or RST the other side's last packets may still come: a flow has ended when none came for this long.
+QUIET_AFTER_END_NS = 1_000_000_000
+_CHUNK = 16384  # slots whose columns fit into a core's second-level cache
+#: With fewer free slots than a sixteenth the oldest flows make room, until an eighth is free.
+_LOW_WATER, _HIGH_WATER = 16, 8
+
+Numbers = npt.NDArray[np.uint32]
+Reasons = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Nanoseconds: a flow without packets for `idle_ns` has ended, one older than `active_ns` is reported and goes on."""
+
+    active_ns: int
+    idle_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What one look at the table found. `numbers` and `reasons` belong together."""
+
+    numbers: Numbers
+    reasons: Reasons
+    discarded: Numbers
+    live: int
+    free: int
+
+
+NOTHING = Scan(np.zeros(0, np.uint32), np.zeros(0, np.uint8), np.zeros(0, np.uint32), 0, 0)
+
+
+def scan(slots: Records, now_ns: int, timeouts: Timeouts) -> Scan:
+    """Find the slots whose flow has ended, in one pass. `slots` may change meanwhile: see Kernel.detach()."""
+    found = [_scan_chunk(slots[at : at + _CHUNK], at, now_ns, timeouts) for at in range(0, len(slots), _CHUNK)]
+    numbers = np.concatenate([part.numbers for part in found])
+    reasons = np.concatenate([part.reasons for part in found])
+    discarded = np.concatenate([part.discarded for part in found])
+    return Scan(numbers, reasons, discarded, sum(part.live for part in found), sum(part.free for part in found))
+
+
+def everything(slots: Records, reason: FlowEndReason = FlowEndReason.FORCED_END) -> Scan:
+    """Every flow there is, ended for the same reason: shutdown, or a flush."""
+    state = slots["state"]
+    numbers = _numbers(state == SlotState.LIVE)
+    discarded = _numbers(state == SlotState.DISCARDED)
+    free = len(slots) - len(numbers) - len(discarded)
+    return Scan(numbers, np.full(len(numbers), reason, np.uint8), discarded, len(numbers), free)
+
+
+def make_room(slots: Records, found: Scan) -> Scan:
+    """Add the flows that have to end for lack of resources: those whose last packet is the longest ago."""
+    free = found.free + len(found.numbers) + len(found.discarded)
+    if free >= len(slots) // _LOW_WATER:
+        return found
+    live = slots["state"] == SlotState.LIVE
+    live[found.numbers] = False
+    candidates = _numbers(live)
+    wanted = min(len(slots) // _HIGH_WATER - free, len(candidates))
+    if wanted <= 0:
+        return found
+    oldest = candidates[np.argpartition(_last(slots[candidates]), wanted - 1)[:wanted]]
+    reasons = np.full(wanted, FlowEndReason.LACK_OF_RESOURCES, np.uint8)
+    return Scan(
+        np.concatenate([found.numbers, oldest]),
+        np.concatenate([found.reasons, reasons]),
+        found.discarded,
+        found.live,
+        found.free,
+    )
+
+
+def _scan_chunk(slots: Records, at: int, now_ns: int, timeouts: Timeouts) -> Scan:
+    state = slots["state"]
+    live = np.flatnonzero(state == SlotState.LIVE)
+    discarded = _numbers(state == SlotState.DISCARDED) + np.uint32(at)
+    free = int(np.count_nonzero(state == SlotState.FREE))
+    reasons = _reasons(slots, live, now_ns, timeouts)
+    ended = reasons != 0
+    return Scan((live[ended] + at).astype(np.uint32), reasons[ended], discarded, len(live), free)
+
+
+def _reasons(slots: Records, live: npt.NDArray[np.intp], now_ns: int, timeouts: Timeouts) -> Reasons:
+    """flowEndReason of each live slot, 0 where the flow goes on. The more telling reason wins: end, idle, active."""
+    reasons = np.zeros(len(live), np.uint8)
+    reasons[_at_or_before(slots["flow_start_ns"][live], now_ns - timeouts.active_ns)] = FlowEndReason.ACTIVE_TIMEOUT
+    own_last = slots["own"]["flow_end_ns"][live]
+    quiet = np.flatnonzero(_at_or_before(own_last, now_ns - min(timeouts.idle_ns, QUIET_AFTER_END_NS)))
+    last = np.maximum(own_last[quiet], slots["others"]["flow_end_ns"][live[quiet]])
+    reasons[quiet[_at_or_before(last, now_ns - timeouts.idle_ns)]] = FlowEndReason.IDLE_TIMEOUT
+    end_seen = slots["end_seen"][live[quiet]] != 0
+    reasons[quiet[end_seen & _at_or_before(last, now_ns - QUIET_AFTER_END_NS)]] = FlowEndReason.END_OF_FLOW
+    return reasons
+
+
+def _at_or_before(times: npt.NDArray[np.uint64], limit_ns: int) -> npt.NDArray[np.bool_]:
+    """A host that runs for less than a timeout has a limit before its clock's zero: nothing is that old."""
+    if limit_ns < 0:
+        return np.zeros(len(times), np.bool_)
+    return times <= np.uint64(limit_ns)
+
+
+def _last(slots: Records) -> npt.NDArray[np.uint64]:
+    return np.maximum(slots["own"]["flow_end_ns"], slots["others"]["flow_end_ns"])
+
+
+def _numbers(mask: npt.NDArray[np.bool_]) -> Numbers:
+    return np.flatnonzero(mask).astype(np.uint32)
