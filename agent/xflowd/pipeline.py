@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -56,9 +56,10 @@ class Pipeline:
     def tick(self, now: Instant) -> None:
         """End the flows whose time has come."""
         slots = self.kernel.slots
-        found = expiry.make_room(slots, expiry.scan(slots, now.monotonic_ns, self.timeouts))
+        found = expiry.scan(slots, now.monotonic_ns, self.timeouts, self.kernel.slots_used())
+        found = expiry.make_room(slots, found)
         if self._would_only_feed_itself(found, now):
-            found = expiry.NOTHING
+            found = replace(found, numbers=found.numbers[:0], reasons=found.reasons[:0])
         self.live = found.live - len(found.numbers)
         self._end(found, now)
 
@@ -66,6 +67,12 @@ class Pipeline:
         """End every flow there is (forced end)."""
         self.live = 0
         self._end(expiry.everything(self.kernel.slots), now)
+
+    def switch(self, kernel: Kernel) -> None:
+        """Go on with another table, after flush() has emptied this one."""
+        self.kernel = kernel
+        self._overflow.clear()
+        self.counters.overflow_packets = 0
 
     def _would_only_feed_itself(self, found: expiry.Scan, now: Instant) -> bool:
         """Our own export traffic is metered like any other. Were its flows sent alone, that would make the next

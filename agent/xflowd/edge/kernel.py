@@ -66,6 +66,9 @@ class Kernel:
         self._outcome = self.layout.enumeration("packet_outcome")
         self._grace_map, self._grace_inner = _grace_maps()
         self._publish(np.arange(len(self.slots), dtype=np.uint32))
+        self._test_run = libbpf.TestRunOptions(sz=c.sizeof(libbpf.TestRunOptions))
+        self._test_run_by = c.byref(self._test_run)
+        self._free_head, self._wrapped = self._map_fd("free_head"), False
         self._tick_ns = _tick_ns()
         self._set_tick_base(self._sample_tick_base(2 * self._tick_ns))
 
@@ -92,9 +95,9 @@ class Kernel:
 
     def test_run(self, program: int, frame: bytes, repeat: int = 1) -> tuple[int, int]:
         """Run a program on a frame (BPF_PROG_TEST_RUN). Returns its verdict and the nanoseconds of one run."""
-        run = libbpf.TestRunOptions(sz=c.sizeof(libbpf.TestRunOptions), repeat=repeat)
-        run.data_in, run.data_size_in = c.cast(frame, c.c_void_p), len(frame)
-        libbpf.call("bpf_prog_test_run_opts", program, c.byref(run))
+        run = self._test_run
+        run.data_in, run.data_size_in, run.repeat = c.cast(frame, c.c_void_p), len(frame), repeat
+        libbpf.call("bpf_prog_test_run_opts", program, self._test_run_by)
         return run.retval, run.duration
 
     def detach(self, numbers: Slots) -> npt.NDArray[np.bool_]:
@@ -131,6 +134,15 @@ class Kernel:
         """
         inner = c.c_int(self._grace_inner)
         libbpf.call("bpf_map_update_elem", self._grace_map, c.byref(c.c_uint32(0)), c.byref(inner), 0)
+
+    def slots_used(self) -> int:
+        """So many slots, the first ones, have ever been taken: the ring gives them out in this order at first."""
+        head = np.zeros(1, self.layout.structure("free_head"))
+        libbpf.call("bpf_map_lookup_elem", self._free_head, c.byref(c.c_uint32(0)), head.ctypes.data)
+        if self._wrapped or head["taken"][0] >= len(self.slots):
+            self._wrapped = True
+            return len(self.slots)
+        return int(head["taken"][0])
 
     def outcomes(self) -> dict[str, npt.NDArray[np.uint64]]:
         """Packets by enum packet_outcome of flow.h, over all CPUs: [direction, interface bucket]."""

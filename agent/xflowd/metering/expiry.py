@@ -39,16 +39,21 @@ class Scan:
     free: int
 
 
-NOTHING = Scan(np.zeros(0, np.uint32), np.zeros(0, np.uint8), np.zeros(0, np.uint32), 0, 0)
+def scan(slots: Records, now_ns: int, timeouts: Timeouts, used: int | None = None) -> Scan:
+    """Find the slots whose flow has ended, in one pass. `slots` may change meanwhile: see Kernel.detach().
 
-
-def scan(slots: Records, now_ns: int, timeouts: Timeouts) -> Scan:
-    """Find the slots whose flow has ended, in one pass. `slots` may change meanwhile: see Kernel.detach()."""
-    found = [_scan_chunk(slots[at : at + _CHUNK], at, now_ns, timeouts) for at in range(0, len(slots), _CHUNK)]
-    numbers = np.concatenate([part.numbers for part in found])
-    reasons = np.concatenate([part.reasons for part in found])
-    discarded = np.concatenate([part.discarded for part in found])
-    return Scan(numbers, reasons, discarded, sum(part.live for part in found), sum(part.free for part in found))
+    Only the first `used` slots are looked at, where the rest is known to be free.
+    """
+    used = len(slots) if used is None else used
+    found = [_scan_chunk(slots[at : min(at + _CHUNK, used)], at, now_ns, timeouts) for at in range(0, used, _CHUNK)]
+    found.append(_scan_chunk(slots[:0], 0, now_ns, timeouts))  # an unused table is a list of nothing, too
+    return Scan(
+        np.concatenate([part.numbers for part in found]),
+        np.concatenate([part.reasons for part in found]),
+        np.concatenate([part.discarded for part in found]),
+        sum(part.live for part in found),
+        sum(part.free for part in found) + len(slots) - used,
+    )
 
 
 def everything(slots: Records, reason: FlowEndReason = FlowEndReason.FORCED_END) -> Scan:

@@ -1,7 +1,7 @@
 """The Information Elements that are sent, and the common ones that other exporters send.
 
-Names, numbers and types are of IANA's "IP Flow Information Export (IPFIX) Entities" registry; 1 to 127 mean the
-same in NetFlow v9 (RFC 7012 section 4). What is not listed keeps its number for a name.
+Names, numbers and types are of IANA's "IP Flow Information Export (IPFIX) Entities" registry; 1 to 127 mean
+the same in NetFlow v9 (RFC 7012 section 4). What is not listed keeps its number for a name.
 """
 
 from __future__ import annotations
@@ -237,7 +237,7 @@ BY_NUMBER = {element.number: element for element in ELEMENTS}
 
 @lru_cache(maxsize=4096)
 def element_of(number: int, enterprise: int = 0) -> Element:
-    """The element with this number. An unknown one is octets, named `element_12345` or `enterprise_29305_7`."""
+    """The element of this number. An unknown one is octets: `element_12345`, `enterprise_29305_7`."""
     known = BY_NUMBER.get(number) if enterprise == 0 else None
     if known is not None:
         return known

@@ -1,4 +1,4 @@
-"""From a construct Struct of unsigned numbers to what bulk work needs: a numpy record type and a quick reader."""
+"""From a construct Struct of unsigned numbers to what bulk work needs: a numpy type and a quick reader."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _CODES = {1: "B", 2: "H", 4: "I", 8: "Q"}
 
 
 class Layout:
-    """A header of fixed length, in network byte order: declared once as a construct Struct, used three ways."""
+    """A header of fixed length, network byte order: declared once as a construct Struct, used three ways."""
 
     def __init__(self, declared: construct.Struct) -> None:
         self.struct = declared

@@ -54,7 +54,7 @@ class Template:
 
     @cached_property
     def dtype(self) -> np.dtype[np.void]:
-        """The record: packed, big-endian, columns as `names`. A column of variable length holds `bytes` objects.
+        """The record: packed, big-endian, columns as `names`; those of variable length hold `bytes` objects.
 
         Numbers and IPv4 addresses are integers, strings are `S`, all else is an array of octets. Fields of no
         octets have no column.
@@ -80,7 +80,7 @@ def column_type(field: Field) -> npt.DTypeLike:
 
 
 def fields_of(text: str) -> tuple[Field, ...]:
-    """Fields from names, each with `/octets` where the width is not the type's own: `"ipVersion tcpControlBits/1"`."""
+    """Fields from names, with `/octets` where the width is not the type's: `"ipVersion tcpControlBits/1"`."""
     return tuple(_field(word) for word in text.split())
 
 

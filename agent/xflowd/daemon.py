@@ -1,0 +1,281 @@
+"""`xflowd run`: the Metering and the Exporting Process of this host, from start to the last flow."""
+
+from __future__ import annotations
+
+import logging
+import selectors
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from types import FrameType
+
+import numpy as np
+import numpy.typing as npt
+
+from xflowd.collectors import CollectorSink
+from xflowd.config import Config, ConfigError, FlowKey, SamplingMode, unmatched
+from xflowd.edge import network
+from xflowd.edge.clock import Clock
+from xflowd.edge.kernel import Kernel, LoadOptions
+from xflowd.metering.expiry import Timeouts
+from xflowd.metering.table import Records
+from xflowd.observing import AttachError, ObservationPoints, buckets
+from xflowd.pipeline import Pipeline, Sink
+from xflowd.printing import Printer
+from xflowd.summary import not_metered, summary
+
+log = logging.getLogger(__name__)
+
+_TICK_NS = 1_000_000_000
+_SETTLE_SECONDS = 0.2  # changes of interfaces come in bursts
+_RESOLVE_AT_START_SECONDS = 2.0
+
+
+class StartError(Exception):
+    """The agent cannot start; the message says what, where, and how to mend it."""
+
+
+def timeouts(config: Config) -> Timeouts:
+    """The configuration's timeouts, in nanoseconds."""
+    return Timeouts(config.meter.active_timeout * 10**9, config.meter.idle_timeout * 10**9)
+
+
+def load_options(config: Config, indexes: list[int]) -> LoadOptions:
+    """What of the configuration is fixed when the programs are loaded; `indexes` are the interfaces there are."""
+    sampled = config.sampling.mode is not SamplingMode.NONE
+    return LoadOptions(
+        max_flows=config.meter.max_flows,
+        key_fields=("KEY_VLAN",) if config.meter.key is FlowKey.VLAN else (),
+        sampling_rate=config.sampling.rate if sampled else 1,
+        sampling_random=config.sampling.mode is SamplingMode.RANDOM,
+        buckets=buckets(indexes),
+    )
+
+
+class Agent:
+    """Everything that lives as long as the agent runs, and one method for each thing that can happen to it."""
+
+    def __init__(self, config: Config, reread: Callable[[], Config], style: str) -> None:
+        """`reread` gives the configuration as it is now, at SIGHUP; without a collector flows are printed in `style`."""
+        self._reread, self._style = reread, style
+        self._names: dict[int, str] = {}
+        self._printer: Printer | None = None
+        self._clock = Clock()
+        self._watch = network.LinkWatch()
+        present = network.interfaces()
+        self.config = _with_default_interface(config)
+        self._warn_unmatched(present)
+        self.kernel = Kernel(load_options(self.config, [interface.index for interface in present]))
+        self._collectors = [CollectorSink(one, self.config.sampling) for one in self.config.collectors]
+        self._points = ObservationPoints()
+        self._know(present)
+        self.pipeline = Pipeline(self.kernel, timeouts(self.config), self._sinks(), self._own_traffic)
+        try:
+            self._follow_interfaces(present)
+            self._require_points()
+        except BaseException:
+            self._points.close()
+            raise
+
+    def run(self) -> None:
+        """Meter and export until SIGTERM or SIGINT, then end every flow and leave the host as it was."""
+        with _Signals() as signals:
+            try:
+                self._wait_for_names()
+                self._loop(signals)
+            finally:
+                self.close()
+
+    def close(self) -> None:
+        """Take the programs off, end and send what they have counted."""
+        self._points.close()
+        self.kernel.wait_grace_period()
+        self.pipeline.flush(self._clock.now())
+        for line in summary(self.kernel, self.pipeline, self._collectors):
+            log.info("%s", line)
+        for collector in self._collectors:
+            collector.close()
+        self._watch.close()
+        self.kernel.close()
+
+    def tick(self) -> None:
+        """What is done once a second."""
+        self.kernel.adjust_clock()
+        ignored = not_metered(self.kernel)
+        for collector in self._collectors:
+            collector.ignored_packets = ignored
+        self.pipeline.tick(self._clock.now())
+
+    def reload(self) -> None:
+        """Read the configuration again. One with faults changes nothing."""
+        try:
+            config = _with_default_interface(self._reread())
+        except (ConfigError, StartError) as error:
+            log.error("configuration not read again, going on as before: %s", error)
+            return
+        present = network.interfaces()
+        options = load_options(config, [interface.index for interface in present])
+        before, self.config = self.config, config
+        if replace(options, buckets=self.kernel.options.buckets) != self.kernel.options:
+            self._reload_programs(options)
+        self._reload_collectors(before)
+        self.pipeline.timeouts, self.pipeline.sinks = timeouts(config), self._sinks()
+        self._warn_unmatched(present)
+        if before.meter.hook is not config.meter.hook:
+            self._points.close()
+        self._follow_interfaces(present)
+        log.info("configuration read again")
+
+    def _loop(self, signals: _Signals) -> None:
+        next_tick = time.monotonic_ns() + _TICK_NS
+        follow_at: float | None = None
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._watch, selectors.EVENT_READ)
+            selector.register(signals, selectors.EVENT_READ)
+            while not signals.stop and not (self._printer and self._printer.closed):
+                until = min(next_tick, follow_at * 10**9 if follow_at else next_tick)
+                selector.select(max(0.0, (until - time.monotonic_ns()) / 10**9))
+                signals.drain()
+                if signals.take_reload():
+                    self.reload()
+                if self._watch.changed() and follow_at is None:
+                    follow_at = time.monotonic() + _SETTLE_SECONDS
+                if follow_at is not None and time.monotonic() >= follow_at:
+                    follow_at = None
+                    self._follow_interfaces(network.interfaces())
+                if time.monotonic_ns() >= next_tick:
+                    self.tick()
+                    next_tick = max(next_tick + _TICK_NS, time.monotonic_ns())
+
+    def _sinks(self) -> list[Sink]:
+        if self._collectors:
+            return list(self._collectors)
+        if self._printer is None:
+            self._printer = Printer(self._style, self._names)
+        self._printer.sampling_interval = self.config.sampling.rate
+        return [self._printer]
+
+    def _own_traffic(self, ended: Records) -> npt.NDArray[np.bool_]:
+        mask = np.zeros(len(ended), np.bool_)
+        for collector in self._collectors:
+            mask |= collector.own_traffic(ended)
+        return mask
+
+    def _follow_interfaces(self, present: list[network.Interface]) -> None:
+        self._know(present)
+        self._points.follow(self.config.meter, self.kernel, present)
+
+    def _know(self, present: list[network.Interface]) -> None:
+        """Remember interfaces' names, for collectors and for the table."""
+        self._names.clear()
+        self._names.update((interface.index, interface.name) for interface in present)
+        for collector in self._collectors:
+            collector.interfaces = self._names
+
+    def _require_points(self) -> None:
+        """At the start every interface that matches has to be metered; later a failure is only told."""
+        for (name, _), reason in self._points.refused.items():
+            raise StartError(f"interface {name}: {reason}")
+
+    def _warn_unmatched(self, present: list[network.Interface]) -> None:
+        for pattern in unmatched(self.config.meter.interfaces, [interface.name for interface in present]):
+            log.warning("no interface matches %s now: it is metered when it appears", pattern)
+
+    def _wait_for_names(self) -> None:
+        """Give name servers a moment, so that the first templates go out at once."""
+        until = time.monotonic() + _RESOLVE_AT_START_SECONDS
+        for collector in self._collectors:
+            if not collector.ready(self._clock.now()):
+                collector.wait(max(0.0, until - time.monotonic()))
+
+    def _reload_programs(self, options: LoadOptions) -> None:
+        """The table or the programs are other ones now: these go into the place of the old, which are emptied."""
+        old, self.kernel = self.kernel, Kernel(options)
+        self._points.replace(self.kernel)
+        old.wait_grace_period()
+        self.pipeline.flush(self._clock.now())
+        self.pipeline.switch(self.kernel)
+        old.close()
+
+    def _reload_collectors(self, before: Config) -> None:
+        """A collector whose section is as before keeps its sequence and its socket."""
+        known = {collector.config: collector for collector in self._collectors}
+        for config, collector in known.items():
+            if config not in self.config.collectors:
+                collector.close()
+            elif before.sampling != self.config.sampling:
+                collector.resample(self.config.sampling)
+        self._collectors = [
+            known.get(one) or CollectorSink(one, self.config.sampling) for one in self.config.collectors
+        ]
+
+
+def _with_default_interface(config: Config) -> Config:
+    """Where no interface is named, the one of the default route is meant."""
+    if config.meter.interfaces:
+        return config
+    name = network.default_route_interface()
+    if name is None:
+        raise StartError("no interface is named and there is no default route: name one with -i or in [meter]")
+    return replace(config, meter=replace(config.meter, interfaces=(name,)))
+
+
+class _Signals:
+    """SIGTERM, SIGINT and SIGHUP as things to look at, and a descriptor that becomes readable with them."""
+
+    def __init__(self) -> None:
+        self.stop = False
+        self._reload = False
+        self._read, self._write = socket.socketpair()
+        self._read.setblocking(False)
+        self._write.setblocking(False)
+
+    def __enter__(self) -> _Signals:
+        self._before = {number: signal.signal(number, self._note) for number in _SIGNALS}
+        self._wakeup = signal.set_wakeup_fd(self._write.fileno(), warn_on_full_buffer=False)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.set_wakeup_fd(self._wakeup)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._read.close()
+        self._write.close()
+
+    def fileno(self) -> int:
+        return self._read.fileno()
+
+    def drain(self) -> None:
+        """Forget the octets that made the descriptor readable."""
+        try:
+            self._read.recv(4096)
+        except BlockingIOError:
+            return
+
+    def take_reload(self) -> bool:
+        """Whether SIGHUP has come since the last call."""
+        asked, self._reload = self._reload, False
+        return asked
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        if number == signal.SIGHUP:
+            self._reload = True
+        else:
+            self.stop = True
+
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+def run(config: Config, reread: Callable[[], Config], style: str) -> int:
+    """Run until told to stop; the exit code."""
+    try:
+        agent = Agent(config, reread, style)
+    except (StartError, AttachError) as error:
+        print(f"xflowd: {error}", file=sys.stderr)
+        return 1
+    agent.run()
+    return 0

@@ -1,0 +1,60 @@
+"""Flows on standard output: as the records that a collector would get, made readable."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from functools import lru_cache
+
+import numpy as np
+
+from xflowd.edge.terminal import JsonLines, Table, terminal_size
+from xflowd.exporting.clock import message_clock
+from xflowd.exporting.records import RecordContext, fill
+from xflowd.metering.instant import Instant
+from xflowd.metering.table import Records
+from xflowd.wire.template import Template
+from xflowd.wire.templates import IPFIX
+
+
+def output(style: str, names: Mapping[int, str] | None = None) -> Table | JsonLines:
+    """Standard output as a table for people or as JSON lines; `names` are interfaces' by index."""
+    if style == "json":
+        return JsonLines(sys.stdout)
+    return Table(sys.stdout, *terminal_size(sys.stdout), names=names)
+
+
+class Printer:
+    """Prints flows as they end: the records are those of IPFIX."""
+
+    def __init__(self, style: str, names: Mapping[int, str], sampling_interval: int = 1) -> None:
+        self._output = output(style, names)
+        self.sampling_interval = sampling_interval
+
+    @property
+    def closed(self) -> bool:
+        """True once nobody reads any more."""
+        return self._output.closed
+
+    def take(self, ended: Records, now: Instant) -> None:
+        """Print flows of type FLOW."""
+        for version, template in ((4, IPFIX.ipv4), (6, IPFIX.ipv6)):
+            chosen = ended[ended["ip_version"] == version]
+            if len(chosen):
+                clock = message_clock(now, int(chosen["flow_end_ns"].max()))
+                records = fill(template, chosen, RecordContext(clock, self.sampling_interval))
+                self._output.write(records.view(readable(template)))
+
+    def due(self, now: Instant) -> bool:
+        """Nothing is printed without flows."""
+        return False
+
+
+@lru_cache(maxsize=64)
+def readable(template: Template) -> np.dtype[np.void]:
+    """A template's record with IPv4 addresses as four octets, which is how addresses are told from numbers."""
+    columns = []
+    for name, field in zip(template.names, template.all_fields, strict=True):
+        is_ipv4 = field.element.type == "ipv4Address" and field.octets == 4
+        columns.append((name, np.dtype((np.uint8, 4)) if is_ipv4 else template.dtype[name]))
+    return np.dtype(columns)

@@ -1,0 +1,113 @@
+"""`xflowd replay`: a capture file through the very same kernel program, on the clock of its packets."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+from xflowd.collectors import CollectorSink
+from xflowd.config import Config
+from xflowd.daemon import load_options, timeouts
+from xflowd.edge.capture import CapturedPacket, CaptureError, NoFrame, ethernet_frame, packets
+from xflowd.edge.kernel import Kernel
+from xflowd.edge.terminal import Progress
+from xflowd.metering.instant import Instant
+from xflowd.pipeline import Pipeline, Sink
+from xflowd.printing import Printer
+from xflowd.summary import packets as packets_line
+
+_TICK_NS = 1_000_000_000
+_LONGEST_FRAME = 2048  # of a test run; octets are counted by the IP header, so no more is needed
+_SHORTEST_FRAME = 14
+_PROGRESS_EVERY = 4096  # packets
+_RESOLVE_SECONDS = 5.0
+_PROGRAMS = ("read_clocks", "xdp_ingress")
+_INTERFACE = {1: "replay"}  # a test run has the loopback's index
+
+
+class Replay:
+    """One capture on its way through the meter."""
+
+    def __init__(self, config: Config, sinks: list[Sink]) -> None:
+        self.kernel = Kernel(replace(load_options(config, []), replayed_clock=True, programs=_PROGRAMS))
+        self.pipeline = Pipeline(self.kernel, timeouts(config), sinks)
+        self.skipped: Counter[str] = Counter()
+        self.read = 0
+        self._program = self.kernel.program("xdp_ingress")
+        self._now_ns = 0
+        self._next_tick_ns = 0
+
+    def feed(self, packet: CapturedPacket) -> None:
+        """Meter one packet, after everything that was due before it."""
+        self.read += 1
+        frame = ethernet_frame(packet.link_type, packet.data)
+        if isinstance(frame, NoFrame):
+            self.skipped[frame.value] += 1
+            return
+        if len(frame) < _SHORTEST_FRAME:
+            self.skipped[NoFrame.TOO_SHORT.value] += 1
+            return
+        self._advance(packet.time_ns)
+        self.kernel.test_run(self._program, frame[:_LONGEST_FRAME])
+
+    def finish(self) -> None:
+        """End the flows that are left."""
+        self.pipeline.flush(Instant(self._now_ns, self._now_ns))
+
+    def _advance(self, time_ns: int) -> None:
+        """The clock goes to the packet's time, second by second while there are flows; it never goes back."""
+        if time_ns > self._now_ns:
+            while self._next_tick_ns <= time_ns:
+                self.pipeline.tick(Instant(self._next_tick_ns, self._next_tick_ns))
+                self._next_tick_ns = self._next_tick_ns + _TICK_NS if self.pipeline.live else time_ns + _TICK_NS
+            self._now_ns = time_ns
+        self.kernel.set_replayed_clock(self._now_ns)
+
+
+def run(path: str, config: Config, style: str) -> int:
+    """Replay a capture to the configuration's collectors, or to the terminal. The exit code."""
+    collectors = [CollectorSink(one, config.sampling) for one in config.collectors]
+    sinks: list[Sink] = list(collectors) or [Printer(style, _INTERFACE)]
+    for collector in collectors:
+        collector.interfaces = _INTERFACE
+        if not collector.ready(Instant(0, 0)):
+            collector.wait(_RESOLVE_SECONDS)
+    replay = Replay(config, sinks)
+    faults = _feed(replay, path)
+    replay.finish()
+    _report(replay, collectors)
+    for collector in collectors:
+        collector.close()
+    if faults:
+        print(f"xflowd: {faults}", file=sys.stderr)
+    return 1 if faults else 0
+
+
+def _feed(replay: Replay, path: str) -> CaptureError | None:
+    """Every packet of the file; what stopped it before its end, if anything did."""
+    size = 0 if path == "-" else Path(path).stat().st_size
+    progress, octets = Progress(sys.stderr, size), 0
+    try:
+        for packet in packets(path):
+            replay.feed(packet)
+            octets += len(packet.data) + 16
+            if replay.read % _PROGRESS_EVERY == 0:
+                progress.show(octets, f" {replay.read:,} packets", time.monotonic_ns())
+    except CaptureError as error:
+        return error
+    finally:
+        progress.clear()
+    return None
+
+
+def _report(replay: Replay, collectors: list[CollectorSink]) -> None:
+    counters = replay.pipeline.counters
+    print(f"{replay.read:,} packets read; {packets_line(replay.kernel, replay.pipeline)}", file=sys.stderr)
+    print(f"{sum(counters.flows.values()):,} flows, {counters.octet_total_count:,} octets", file=sys.stderr)
+    for reason, count in replay.skipped.items():
+        print(f"{count:,} packets skipped: {reason}", file=sys.stderr)
+    for collector in collectors:
+        print(collector.summary(), file=sys.stderr)

@@ -1,0 +1,45 @@
+"""Where every packet went, in a few lines: seen = in flows + overflow + sampled out + not metered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import psutil
+
+from xflowd.collectors import CollectorSink
+from xflowd.edge.kernel import Kernel
+from xflowd.pipeline import Pipeline
+
+_OUTCOMES = {
+    "PACKETS_SAMPLED_OUT": "sampled out",
+    "PACKETS_NOT_IP": "not IP",
+    "PACKETS_TOO_SHORT": "too short",
+    "PACKETS_MALFORMED": "malformed",
+    "PACKETS_UNCOUNTED": "lost: table and overflow records full",
+}
+
+
+def not_metered(kernel: Kernel) -> int:
+    """Packets that ended in no flow, sampling apart (ignoredPacketTotalCount, IANA 164)."""
+    outcomes = kernel.outcomes()
+    return sum(int(outcomes[name].sum()) for name in _OUTCOMES if name != "PACKETS_SAMPLED_OUT")
+
+
+def packets(kernel: Kernel, pipeline: Pipeline) -> str:
+    """The equation of all packets seen."""
+    outcomes = {name: int(counts.sum()) for name, counts in kernel.outcomes().items()}
+    terms = [f"{pipeline.counters.packet_total_count:,} in {sum(pipeline.counters.flows.values()):,} flows"]
+    terms += [f"{outcomes[name]:,} {text}" for name, text in _OUTCOMES.items() if outcomes[name]]
+    return f"{outcomes['PACKETS_SEEN']:,} packets seen = {' + '.join(terms)}"
+
+
+def summary(kernel: Kernel, pipeline: Pipeline, collectors: Sequence[CollectorSink]) -> Iterator[str]:
+    """Packets, flows by the reason of their end, each collector, and what the agent itself has used."""
+    yield packets(kernel, pipeline)
+    ends = [f"{count:,} {reason.name.lower().replace('_', ' ')}" for reason, count in pipeline.counters.flows.items()]
+    yield f"{pipeline.counters.octet_total_count:,} octets; flows ended by: {', '.join(ends)}"
+    for collector in collectors:
+        yield collector.summary()
+    me = psutil.Process()
+    times, memory = me.cpu_times(), me.memory_info()
+    yield f"the agent used {times.user + times.system:.2f} s of CPU and {memory.rss / 2**20:.0f} MB of memory"
