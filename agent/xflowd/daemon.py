@@ -21,6 +21,8 @@ from xflowd.edge import network
 from xflowd.edge.clock import Clock
 from xflowd.edge.kernel import Kernel, LoadOptions
 from xflowd.metering.expiry import Timeouts
+from xflowd.metering.instant import Instant
+from xflowd.metering.prefixes import PrefixTable
 from xflowd.metering.table import Records
 from xflowd.observing import AttachError, ObservationPoints, buckets
 from xflowd.pipeline import Pipeline, Sink
@@ -30,6 +32,7 @@ from xflowd.summary import not_metered, summary
 log = logging.getLogger(__name__)
 
 _TICK_NS = 1_000_000_000
+_ROUTES_PAUSE_NS = 10_000_000_000
 _SETTLE_SECONDS = 0.2  # changes of interfaces come in bursts
 _RESOLVE_AT_START_SECONDS = 2.0
 
@@ -64,7 +67,8 @@ class Agent:
         self._names: dict[int, str] = {}
         self._printer: Printer | None = None
         self._clock = Clock()
-        self._watch = network.LinkWatch()
+        self._watch, self._route_watch = network.Watch(network.LINKS), network.Watch(network.ROUTES)
+        self._routes_read_ns: int | None = None
         present = network.interfaces()
         self.config = _with_default_interface(config)
         self._warn_unmatched(present)
@@ -99,15 +103,18 @@ class Agent:
         for collector in self._collectors:
             collector.close()
         self._watch.close()
+        self._route_watch.close()
         self.kernel.close()
 
     def tick(self) -> None:
         """What is done once a second."""
+        now = self._clock.now()
         self.kernel.adjust_clock()
+        self._follow_routes(now)
         ignored = not_metered(self.kernel)
         for collector in self._collectors:
             collector.ignored_packets = ignored
-        self.pipeline.tick(self._clock.now())
+        self.pipeline.tick(now)
 
     def reload(self) -> None:
         """Read the configuration again. One with faults changes nothing."""
@@ -167,6 +174,14 @@ class Agent:
     def _follow_interfaces(self, present: list[network.Interface]) -> None:
         self._know(present)
         self._points.follow(self.config.meter, self.kernel, present)
+
+    def _follow_routes(self, now: Instant) -> None:
+        """Read the routing table again when it has changed, and not all the time while it keeps changing."""
+        recently = self._routes_read_ns is not None and now.monotonic_ns < self._routes_read_ns + _ROUTES_PAUSE_NS
+        if recently or not (self._route_watch.changed() or self._routes_read_ns is None):
+            return
+        self._routes_read_ns = now.monotonic_ns
+        self.pipeline.prefixes = PrefixTable(network.prefixes())
 
     def _know(self, present: list[network.Interface]) -> None:
         """Remember interfaces' names, for collectors and for the table."""

@@ -13,6 +13,7 @@ from xflowd.edge.kernel import Kernel
 from xflowd.metering import expiry
 from xflowd.metering.flow import FLOW, FlowEndReason
 from xflowd.metering.instant import Instant
+from xflowd.metering.prefixes import PrefixTable
 from xflowd.metering.table import Records, flows
 
 _AT_ONCE = 8192  # flows in memory outside the table
@@ -50,6 +51,7 @@ class Pipeline:
     ) -> None:
         self.kernel, self.timeouts, self.sinks, self._own = kernel, timeouts, sinks, own
         self.counters = FlowCounters()
+        self.prefixes = PrefixTable([])
         self.live = 0
         self._overflow: dict[bytes, tuple[int, int, int]] = {}
 
@@ -89,7 +91,9 @@ class Pipeline:
         overflow = self._overflow_flows(now)
         for at in range(0, len(numbers), _AT_ONCE):
             part = slice(at, at + _AT_ONCE)
-            self._give(flows(self.kernel.records(numbers[part]), reasons[part]), now)
+            ended = flows(self.kernel.records(numbers[part]), reasons[part])
+            self.prefixes.fill(ended)
+            self._give(ended, now)
         if len(overflow) or not len(numbers):
             self._give(overflow, now)
         self.kernel.release(np.concatenate([numbers, found.discarded]))

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from dataclasses import dataclass
+from pathlib import Path
 
 from pyroute2 import IPRoute
 
+from xflowd.metering.prefixes import Prefix
+
 _ARPHRD_ETHER, _ARPHRD_LOOPBACK = 1, 772
-_RTMGRP_LINK = 1
+#: Multicast groups of <linux/rtnetlink.h>: RTMGRP_LINK; RTMGRP_IPV4_ROUTE and RTMGRP_IPV6_ROUTE.
+LINKS, ROUTES = 0x1, 0x40 | 0x400
+MOST_ROUTES = 50_000  # reading more than these takes the agent too long
 _MAIN_TABLE = 254
 
 
@@ -73,12 +79,38 @@ def strips_vlan_tags(name: str) -> bool:
         return bool(features["rx-vlan-hw-parse"].enable) if "rx-vlan-hw-parse" in features else False
 
 
-class LinkWatch:
-    """Says that interfaces have come, gone or changed since it was last asked; what has changed is for interfaces()."""
+def prefixes() -> list[Prefix]:
+    """The destinations in the main routing table, without default routes. Empty where there are too many to read."""
+    if _routes_known() > MOST_ROUTES:
+        return []
+    found: list[Prefix] = []
+    with IPRoute() as netlink:
+        for family, version in ((socket.AF_INET, 4), (socket.AF_INET6, 6)):
+            for route in netlink.get_routes(family=family, table=_MAIN_TABLE):
+                destination = route.get_attr("RTA_DST")
+                if destination is not None:
+                    found.append((version, socket.inet_pton(family, destination), route["dst_len"]))
+    return found
 
-    def __init__(self) -> None:
+
+def _routes_known() -> int:
+    """About how many routes there are: the sum of the kernel's own counters."""
+    count = 0
+    with contextlib.suppress(OSError, ValueError):
+        lines = Path("/proc/net/fib_triestat").read_text().splitlines()
+        count += sum(int(line.split(":")[1]) for line in lines if "Prefixes:" in line)
+    with contextlib.suppress(OSError, ValueError):
+        count += int(Path("/proc/net/rt6_stats").read_text().split()[3], 16)
+    return count
+
+
+class Watch:
+    """Says whether netlink had anything to say since it was last asked; what it is, is for the functions above."""
+
+    def __init__(self, groups: int) -> None:
+        """`groups`: LINKS, ROUTES, or both."""
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
-        self._socket.bind((0, _RTMGRP_LINK))
+        self._socket.bind((0, groups))
 
     def fileno(self) -> int:
         """Readable when there is something to say."""

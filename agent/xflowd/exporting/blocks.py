@@ -12,7 +12,8 @@ Array = npt.NDArray[Any]
 
 def picked(records: Array, which: Array) -> Array:
     """A new array of those records that a mask, or a list of places, chooses."""
-    return _blocks(records)[which].view(records.dtype)
+    chosen: Array = _blocks(records)[which].view(records.dtype)
+    return chosen
 
 
 def copied(records: Array) -> Array:

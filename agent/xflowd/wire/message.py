@@ -51,6 +51,22 @@ class Records:
     template: Template
     array: np.ndarray[Any, np.dtype[np.void]]
 
+    def numbers(self, name: str) -> np.ndarray[Any, np.dtype[np.uint64]]:
+        """A column as native unsigned 64-bit numbers, whatever its width on the wire up to 8 octets.
+
+        Raises LookupError where there is no such column, ValueError where it is wider or no number.
+        """
+        if name not in (self.array.dtype.names or ()):
+            raise LookupError(f"no column {name}")
+        column = self.array[name]
+        if column.dtype.kind == "u" and column.ndim == 1:
+            return column.astype(np.uint64)
+        if column.dtype != np.uint8 or column.shape[1] > 8:
+            raise ValueError(f"column {name} is no number of at most 8 octets")
+        wide = np.zeros((len(column), 8), np.uint8)
+        wide[:, 8 - column.shape[1] :] = column
+        return wide.view(">u8")[:, 0].astype(np.uint64)
+
     @property
     def is_options(self) -> bool:
         """True for records that tell about the exporter, not about flows."""

@@ -1,0 +1,241 @@
+"""Datagrams of other exporters into records. Nothing that they send is trusted to be what it says it is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
+from types import ModuleType
+
+from xflowd.wire import ipfix, netflow5, netflow9, sets
+from xflowd.wire.layout import Layout
+from xflowd.wire.memory import CollectorMemory, Stream
+from xflowd.wire.message import MalformedMessage, MessageHeader, Records
+from xflowd.wire.rows import fixed_records, variable_records
+from xflowd.wire.template import Template
+
+_NS_PER_S = 1_000_000_000
+MAXIMUM_FIELDS = 256  # of one template: what is kept has a limit
+_LONGEST_RECORD = 65_535 - ipfix.HEADER.octets - sets.HEADER.octets
+_CACHED_SET = 2048  # octets of a template set that is worth remembering the meaning of
+
+
+@dataclass(slots=True)
+class DecoderCounters:
+    """Totals since the start. What is lost by sequence counts flows in v5, messages in v9, data records in IPFIX."""
+
+    datagrams: int = 0
+    flow_records: int = 0
+    options_records: int = 0
+    templates: int = 0
+    sets_without_template: int = 0
+    lost: Counter[int] = field(default_factory=Counter)  # by version of the protocol
+    out_of_order: int = 0
+    restarts: int = 0
+    malformed: Counter[str] = field(default_factory=Counter)  # by reason
+
+
+class Decoder:
+    """Takes v5, v9 and IPFIX from any number of exporters, and remembers the templates of each."""
+
+    def __init__(self, *, max_templates: int = 4096, max_templates_per_exporter: int = 512) -> None:
+        self.counters = DecoderCounters()
+        self._memory = CollectorMemory(max_templates, max_templates_per_exporter)
+        self._by_version: dict[int, Callable[[bytes, Hashable], list[Records]]] = {
+            netflow5.VERSION: self._decode_netflow5,
+            netflow9.VERSION: partial(self._decode_sets, netflow9),
+            ipfix.VERSION: partial(self._decode_sets, ipfix),
+        }
+
+    def decode(self, datagram: bytes, exporter: Hashable) -> list[Records]:
+        """The records in one datagram; `exporter` is whoever sent it, address and port as a rule.
+
+        Raises MalformedMessage for what is no message at all. A fault further in is counted in
+        `counters.malformed`, and what is whole is used.
+        """
+        self.counters.datagrams += 1
+        decode = self._by_version.get(int.from_bytes(datagram[:2], "big"))
+        if decode is None:
+            raise self._fault("unknown version")
+        records = decode(datagram, exporter)
+        for each in records:
+            self._count(each)
+        return records
+
+    def _decode_netflow5(self, datagram: bytes, exporter: Hashable) -> list[Records]:
+        values = self._header(netflow5.HEADER, datagram)
+        header = _netflow5_header(values)
+        start, octets = netflow5.HEADER.octets, netflow5.RECORD.octets
+        told = start + values["count"] * octets
+        if told > len(datagram):
+            self._fault("message cut off")
+        self._follow(exporter, header, values["count"])
+        array = fixed_records(netflow5.RECORD, datagram, start, min(told, len(datagram)))
+        return [Records(header, netflow5.RECORD, array)] if len(array) else []
+
+    def _decode_sets(self, protocol: ModuleType, datagram: bytes, exporter: Hashable) -> list[Records]:
+        values = self._header(protocol.HEADER, datagram)
+        header = _ipfix_header(values) if protocol is ipfix else _netflow9_header(values)
+        end = self._end(values, datagram)
+        missing, records = self.counters.sets_without_template, []
+        faults = sum(self.counters.malformed.values())
+        try:
+            for set_id, start, stop in sets.set_spans(datagram, protocol.HEADER.octets, end):
+                records += self._set(protocol, header, exporter, set_id, datagram, start, stop)
+        except MalformedMessage as error:
+            self._fault(error.reason)
+        is_whole = (missing, faults) == (
+            self.counters.sets_without_template,
+            sum(self.counters.malformed.values()),
+        )
+        units = sum(len(each.array) for each in records) if is_whole else None
+        self._follow(exporter, header, 1 if protocol is netflow9 else units)
+        return records
+
+    def _set(
+        self,
+        protocol: ModuleType,
+        header: MessageHeader,
+        exporter: Hashable,
+        set_id: int,
+        datagram: bytes,
+        start: int,
+        end: int,
+    ) -> Iterator[Records]:
+        stream = (header.version, header.observation_domain)
+        if set_id in (protocol.TEMPLATE_SET, protocol.OPTIONS_TEMPLATE_SET):
+            is_options = set_id == protocol.OPTIONS_TEMPLATE_SET
+            self._learn(protocol, exporter, stream, datagram[start:end], is_options)
+            return
+        if set_id < sets.MINIMUM_DATA_SET:
+            self._fault("reserved set ID")
+            return
+        template = self._memory.template(exporter, stream, set_id)
+        if template is None:
+            self.counters.sets_without_template += 1
+            return
+        yield from self._records(header, template, datagram, start, end)
+
+    def _records(
+        self, header: MessageHeader, template: Template, datagram: bytes, start: int, end: int
+    ) -> Iterator[Records]:
+        if template.is_variable:
+            array, is_whole = variable_records(template, datagram, start, end)
+        else:
+            array, is_whole = fixed_records(template, datagram, start, end), True
+        if not is_whole or not len(array):
+            self._fault("record longer than its set" if end > start else "empty set")
+        if len(array):
+            yield Records(header, template, array)
+
+    def _learn(
+        self, protocol: ModuleType, exporter: Hashable, stream: Stream, octets: bytes, is_options: bool
+    ) -> None:
+        read = _templates if len(octets) <= _CACHED_SET else _templates.__wrapped__
+        templates, fault = read(protocol, octets, is_options)
+        for template in templates:
+            if template.all_fields:
+                self._memory.learn(exporter, stream, template)
+                self.counters.templates += 1
+            elif template.template_id < sets.MINIMUM_DATA_SET:
+                self._memory.forget_all(exporter, stream, options=is_options)
+            else:
+                self._memory.forget(exporter, stream, template.template_id)
+        if fault is not None:
+            self._fault(fault)
+
+    def _header(self, layout: Layout, datagram: bytes) -> dict[str, int]:
+        if len(datagram) < layout.octets:
+            raise self._fault("message shorter than its header")
+        return layout.read(datagram)
+
+    def _end(self, values: dict[str, int], datagram: bytes) -> int:
+        """Where the message ends: IPFIX tells, v9 goes to the end of the datagram."""
+        length = values.get("length", len(datagram))
+        if length < ipfix.HEADER.octets:
+            raise self._fault("length shorter than the header")
+        if length > len(datagram):
+            self._fault("message cut off")
+        if length < len(datagram):
+            self._fault("octets after the message")
+        return min(length, len(datagram))
+
+    def _follow(self, exporter: Hashable, header: MessageHeader, units: int | None) -> None:
+        sequence = self._memory.sequence(exporter, (header.version, header.observation_domain))
+        step = sequence.step(header.sequence_number, units, header.boot_unix_ns)
+        lost = self.counters.lost
+        lost[header.version] = max(0, lost[header.version] + step.lost)
+        self.counters.out_of_order += step.is_late
+        self.counters.restarts += step.is_restart
+
+    def _count(self, records: Records) -> None:
+        if records.is_options:
+            self.counters.options_records += len(records.array)
+        else:
+            self.counters.flow_records += len(records.array)
+
+    def _fault(self, reason: str) -> MalformedMessage:
+        self.counters.malformed[reason] += 1
+        return MalformedMessage(reason)
+
+
+@lru_cache(maxsize=64)
+def _templates(
+    protocol: ModuleType, octets: bytes, is_options: bool
+) -> tuple[tuple[Template, ...], str | None]:
+    """The templates in a set's content, and the reason why they are not all. Exporters repeat them: hence the cache."""
+    found: list[Template] = []
+    try:
+        for template in protocol.read_templates(octets, options=is_options):
+            _check(protocol, template)
+            found.append(template)
+    except MalformedMessage as error:
+        return tuple(found), error.reason
+    return tuple(found), None
+
+
+def _check(protocol: ModuleType, template: Template) -> None:
+    """Raise MalformedMessage for a template that no data can follow."""
+    is_withdrawal = protocol is ipfix and not template.all_fields
+    if is_withdrawal:
+        return
+    if template.template_id < sets.MINIMUM_DATA_SET:
+        raise MalformedMessage("template ID below 256")
+    if len(template.all_fields) > MAXIMUM_FIELDS:
+        raise MalformedMessage("template of too many fields")
+    if template.octets == 0:
+        raise MalformedMessage("template of no octets")
+    if template.octets > _LONGEST_RECORD:
+        raise MalformedMessage("template longer than a message")
+
+
+def _netflow5_header(values: dict[str, int]) -> MessageHeader:
+    return MessageHeader(
+        version=netflow5.VERSION,
+        export_unix_ns=values["unix_seconds"] * _NS_PER_S + values["unix_nanoseconds"],
+        sequence_number=values["sequence_number"],
+        observation_domain=values["engine_type"] << 8 | values["engine_id"],
+        uptime_ms=values["system_uptime"],
+        sampling_mode=values["sampling"] >> 14,
+        sampling_interval=values["sampling"] & netflow5.MAXIMUM_SAMPLING_INTERVAL,
+    )
+
+
+def _netflow9_header(values: dict[str, int]) -> MessageHeader:
+    return MessageHeader(
+        version=netflow9.VERSION,
+        export_unix_ns=values["unix_seconds"] * _NS_PER_S,
+        sequence_number=values["sequence_number"],
+        observation_domain=values["source_id"],
+        uptime_ms=values["system_uptime"],
+    )
+
+
+def _ipfix_header(values: dict[str, int]) -> MessageHeader:
+    return MessageHeader(
+        version=ipfix.VERSION,
+        export_unix_ns=values["export_time"] * _NS_PER_S,
+        sequence_number=values["sequence_number"],
+        observation_domain=values["observation_domain"],
+    )
