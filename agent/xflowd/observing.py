@@ -98,27 +98,28 @@ class ObservationPoints:
 
 
 def _attach(meter: Meter, kernel: Kernel, interface: Interface, direction: int) -> tuple[str, attach.Attachment]:
-    """XDP where it is possible and sees everything, TC elsewhere. Returns the program's name and where it is."""
+    """XDP where it is possible, worth it and sees everything, TC elsewhere. The program's name, and where it is."""
     obstacle = _xdp_obstacle(meter, interface, direction)
     if obstacle is None:
         try:
             return "xdp_ingress", attach.attach_xdp(kernel.program("xdp_ingress"), interface.index)
         except attach.HookError as error:
-            obstacle = str(error)
-            log.info("%s: no XDP: %s; metering it by TC", interface.name, obstacle)
-    if meter.hook is Hook.XDP and direction == INGRESS:
-        raise AttachError(f"hook = xdp, but {obstacle}: set hook = auto or tc in [meter]")
+            if meter.hook is Hook.XDP and not isinstance(error, attach.HookBusyError):
+                raise AttachError(f"hook = xdp, but {error}: set hook = auto or tc in [meter]") from None
+            log.warning("%s: no XDP, %s: metering it by TC", interface.name, error)
+    elif obstacle:
+        log.info("%s: no XDP, %s", interface.name, obstacle)
     program = f"tc_{_DIRECTION_NAMES[direction]}" + ("" if interface.has_link_layer else "_network")
     return program, attach.attach_tc(kernel.program(program), interface.index, direction)
 
 
 def _xdp_obstacle(meter: Meter, interface: Interface, direction: int) -> str | None:
-    """Why XDP is out of the question before it is tried; None where it is not."""
-    if direction == EGRESS:
-        return "XDP is at ingress only"
-    if meter.hook is Hook.TC:
-        return "hook = tc"
-    if not interface.has_link_layer:
-        return "the device has no link layer"
+    """Why XDP is not even tried, empty where there is nothing to say about it; None where it is."""
+    if direction == EGRESS or meter.hook is Hook.TC or not interface.has_link_layer:
+        return ""
+    if meter.hook is Hook.XDP:
+        return None
+    if interface.kind == "veth":
+        return "a veth copies every packet for it"
     strips = meter.key is FlowKey.VLAN and interface.carries_vlans and strips_vlan_tags(interface.name)
     return "the device takes VLAN tags off before XDP sees them" if strips else None

@@ -19,6 +19,10 @@ class HookError(Exception):
     """An interface's hook refused the program; the message says why."""
 
 
+class HookBusyError(HookError):
+    """Another program is at the hook already, and it takes one only."""
+
+
 @dataclass(slots=True)
 class Link:
     """A program attached by a link of the kernel's: it goes when the link's descriptor is closed."""
@@ -72,8 +76,8 @@ def attach_xdp(program: int, interface: int) -> Link:
     try:
         return Link("XDP", _create_link(program, interface, libbpf.BPF_XDP, options))
     except libbpf.LibbpfError as error:
-        if error.errno == errno.EBUSY or error.errno == errno.EEXIST:
-            raise HookError("another XDP program is there") from None
+        if error.errno in (errno.EBUSY, errno.EEXIST):
+            raise HookBusyError("another XDP program is there") from None
         if error.errno in _NOT_SUPPORTED:
             raise HookError(f"its driver does not run XDP as it is set up ({error.strerror})") from None
         raise

@@ -97,6 +97,7 @@ class Kernel:
         """Run a program on a frame (BPF_PROG_TEST_RUN). Returns its verdict and the nanoseconds of one run."""
         run = self._test_run
         run.data_in, run.data_size_in, run.repeat = c.cast(frame, c.c_void_p), len(frame), repeat
+        run.data_size_out = 0  # the last run has left the size of its frame here
         libbpf.call("bpf_prog_test_run_opts", program, self._test_run_by)
         return run.retval, run.duration
 

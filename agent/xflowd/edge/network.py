@@ -26,6 +26,7 @@ class Interface:
     name: str
     has_link_layer: bool  # frames begin with an Ethernet header
     carries_vlans: bool  # VLAN devices stand on it, or it is a port of a bridge
+    kind: str  # of a virtual device: veth, vlan, wireguard...; "" of others
 
 
 def interfaces() -> list[Interface]:
@@ -39,14 +40,15 @@ def interfaces() -> list[Interface]:
             link.get_attr("IFLA_IFNAME"),
             link["ifi_type"] in (_ARPHRD_ETHER, _ARPHRD_LOOPBACK),
             link["index"] in parents or link.get_attr("IFLA_MASTER") is not None,
+            _kind(link),
         )
         for link in links
     ]
 
 
-def _kind(link: object) -> str | None:
+def _kind(link: object) -> str:
     information = link.get_attr("IFLA_LINKINFO")  # type: ignore[attr-defined]
-    return information.get_attr("IFLA_INFO_KIND") if information else None
+    return (information.get_attr("IFLA_INFO_KIND") or "") if information else ""
 
 
 def default_route_interface() -> str | None:

@@ -18,7 +18,8 @@ def picked(records: Array, which: Array) -> Array:
 
 def copied(records: Array) -> Array:
     """A new array of all of them."""
-    return _blocks(records).copy().view(records.dtype)
+    every: Array = _blocks(records).copy().view(records.dtype)
+    return every
 
 
 def _blocks(records: Array) -> Array:

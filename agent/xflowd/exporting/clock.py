@@ -43,7 +43,7 @@ def message_clock(now: Instant, last_end_ns: int) -> MessageClock:
     The header is never before the end of a record, nor before the boot: seconds are rounded up for that.
     """
     boot_unix_ns = now.boot_unix_ns
-    zero_ms = max(boot_unix_ns // NS_PER_MS, 0) + uptime_fold_ms(now.monotonic_ns // NS_PER_MS)
+    zero_ms = boot_unix_ns // NS_PER_MS + uptime_fold_ms(now.monotonic_ns // NS_PER_MS)
     last_ms = max((boot_unix_ns + last_end_ns) // NS_PER_MS, zero_ms)
     exact_ns = max(now.unix_ns, last_ms * NS_PER_MS)
     seconds = max(now.unix_ns // NS_PER_S, -(-last_ms // MS_PER_S))

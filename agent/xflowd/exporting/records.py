@@ -41,7 +41,9 @@ def _start_ns(flows: Array) -> Array:
 
 
 def _unix_ms(monotonic_ns: Array, clock: MessageClock) -> Array:
-    return np.maximum((monotonic_ns.astype(np.int64) + clock.boot_unix_ns) // NS_PER_MS, 0)
+    """Signed: a flow that began before the clock of a device without battery was set can be before 1970."""
+    milliseconds: Array = (monotonic_ns.astype(np.int64) + clock.boot_unix_ns) // NS_PER_MS
+    return milliseconds
 
 
 def _uptime_ms(monotonic_ns: Array, clock: MessageClock) -> Array:
@@ -53,8 +55,8 @@ def _uptime_ms(monotonic_ns: Array, clock: MessageClock) -> Array:
 FILLERS: Mapping[str, Filler] = {
     "flowStartSysUpTime": lambda flows, context: _uptime_ms(_start_ns(flows), context.clock),
     "flowEndSysUpTime": lambda flows, context: _uptime_ms(flows["flow_end_ns"], context.clock),
-    "flowStartMilliseconds": lambda flows, context: _unix_ms(_start_ns(flows), context.clock),
-    "flowEndMilliseconds": lambda flows, context: _unix_ms(flows["flow_end_ns"], context.clock),
+    "flowStartMilliseconds": lambda flows, context: _unix_ms(_start_ns(flows), context.clock).clip(0),
+    "flowEndMilliseconds": lambda flows, context: _unix_ms(flows["flow_end_ns"], context.clock).clip(0),
     "samplingInterval": lambda flows, context: context.sampling_interval,
     "paddingOctets": lambda flows, context: b"",  # as many zeros as the field has octets
 }

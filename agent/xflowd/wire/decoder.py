@@ -15,15 +15,28 @@ from xflowd.wire.message import MalformedMessage, MessageHeader, Records
 from xflowd.wire.rows import fixed_records, variable_records
 from xflowd.wire.template import Template
 
-_NS_PER_S = 1_000_000_000
 MAXIMUM_FIELDS = 256  # of one template: what is kept has a limit
 _LONGEST_RECORD = 65_535 - ipfix.HEADER.octets - sets.HEADER.octets
 _CACHED_SET = 2048  # octets of a template set that is worth remembering the meaning of
 
 
+@dataclass(frozen=True, slots=True)
+class _Message:
+    """One v9 or IPFIX message on its way through the decoder. `protocol` is the module of wire."""
+
+    protocol: ModuleType
+    exporter: Hashable
+    header: MessageHeader
+    datagram: bytes
+
+    @property
+    def stream(self) -> Stream:
+        return (self.header.version, self.header.observation_domain)
+
+
 @dataclass(slots=True)
 class DecoderCounters:
-    """Totals since the start. What is lost by sequence counts flows in v5, messages in v9, data records in IPFIX."""
+    """Totals since the start. `lost` is by sequence, in v5 flows, in v9 messages, in IPFIX data records."""
 
     datagrams: int = 0
     flow_records: int = 0
@@ -65,7 +78,7 @@ class Decoder:
 
     def _decode_netflow5(self, datagram: bytes, exporter: Hashable) -> list[Records]:
         values = self._header(netflow5.HEADER, datagram)
-        header = _netflow5_header(values)
+        header = netflow5.message_header(values)
         start, octets = netflow5.HEADER.octets, netflow5.RECORD.octets
         told = start + values["count"] * octets
         if told > len(datagram):
@@ -76,74 +89,65 @@ class Decoder:
 
     def _decode_sets(self, protocol: ModuleType, datagram: bytes, exporter: Hashable) -> list[Records]:
         values = self._header(protocol.HEADER, datagram)
-        header = _ipfix_header(values) if protocol is ipfix else _netflow9_header(values)
+        message = _Message(protocol, exporter, protocol.message_header(values), datagram)
         end = self._end(values, datagram)
-        missing, records = self.counters.sets_without_template, []
-        faults = sum(self.counters.malformed.values())
+        unread, records = self._unread(), list[Records]()
         try:
             for set_id, start, stop in sets.set_spans(datagram, protocol.HEADER.octets, end):
-                records += self._set(protocol, header, exporter, set_id, datagram, start, stop)
+                records += self._set(message, set_id, start, stop)
         except MalformedMessage as error:
             self._fault(error.reason)
-        is_whole = (missing, faults) == (
-            self.counters.sets_without_template,
-            sum(self.counters.malformed.values()),
-        )
-        units = sum(len(each.array) for each in records) if is_whole else None
-        self._follow(exporter, header, 1 if protocol is netflow9 else units)
+        # How many records there were is known only if every set could be read.
+        units = sum(len(each.array) for each in records) if self._unread() == unread else None
+        self._follow(exporter, message.header, 1 if protocol is netflow9 else units)
         return records
 
-    def _set(
-        self,
-        protocol: ModuleType,
-        header: MessageHeader,
-        exporter: Hashable,
-        set_id: int,
-        datagram: bytes,
-        start: int,
-        end: int,
-    ) -> Iterator[Records]:
-        stream = (header.version, header.observation_domain)
+    def _set(self, message: _Message, set_id: int, start: int, end: int) -> Iterator[Records]:
+        protocol = message.protocol
         if set_id in (protocol.TEMPLATE_SET, protocol.OPTIONS_TEMPLATE_SET):
-            is_options = set_id == protocol.OPTIONS_TEMPLATE_SET
-            self._learn(protocol, exporter, stream, datagram[start:end], is_options)
+            self._learn(message, message.datagram[start:end], set_id == protocol.OPTIONS_TEMPLATE_SET)
             return
         if set_id < sets.MINIMUM_DATA_SET:
             self._fault("reserved set ID")
             return
-        template = self._memory.template(exporter, stream, set_id)
+        template = self._memory.template(message.exporter, message.stream, set_id)
         if template is None:
             self.counters.sets_without_template += 1
             return
-        yield from self._records(header, template, datagram, start, end)
+        yield from self._records(message, template, start, end)
 
-    def _records(
-        self, header: MessageHeader, template: Template, datagram: bytes, start: int, end: int
-    ) -> Iterator[Records]:
+    def _records(self, message: _Message, template: Template, start: int, end: int) -> Iterator[Records]:
         if template.is_variable:
-            array, is_whole = variable_records(template, datagram, start, end)
+            array, is_whole = variable_records(template, message.datagram, start, end)
         else:
-            array, is_whole = fixed_records(template, datagram, start, end), True
+            array, is_whole = fixed_records(template, message.datagram, start, end), True
         if not is_whole or not len(array):
             self._fault("record longer than its set" if end > start else "empty set")
         if len(array):
-            yield Records(header, template, array)
+            yield Records(message.header, template, array)
 
-    def _learn(
-        self, protocol: ModuleType, exporter: Hashable, stream: Stream, octets: bytes, is_options: bool
-    ) -> None:
+    def _learn(self, message: _Message, octets: bytes, is_options: bool) -> None:
         read = _templates if len(octets) <= _CACHED_SET else _templates.__wrapped__
-        templates, fault = read(protocol, octets, is_options)
+        templates, fault = read(message.protocol, octets, is_options)
         for template in templates:
-            if template.all_fields:
-                self._memory.learn(exporter, stream, template)
-                self.counters.templates += 1
-            elif template.template_id < sets.MINIMUM_DATA_SET:
-                self._memory.forget_all(exporter, stream, options=is_options)
-            else:
-                self._memory.forget(exporter, stream, template.template_id)
+            self._apply(message, template)
         if fault is not None:
             self._fault(fault)
+
+    def _apply(self, message: _Message, template: Template) -> None:
+        """Keep a template, or drop what it withdraws: over UDP none should be (RFC 7011 section 8.4)."""
+        exporter, stream = message.exporter, message.stream
+        if template.all_fields:
+            self._memory.learn(exporter, stream, template)
+            self.counters.templates += 1
+        elif template.template_id < sets.MINIMUM_DATA_SET:
+            self._memory.forget_all(exporter, stream, options=template.is_options)
+        else:
+            self._memory.forget(exporter, stream, template.template_id)
+
+    def _unread(self) -> tuple[int, int]:
+        """How much could not be read so far, in any message."""
+        return self.counters.sets_without_template, self.counters.malformed.total()
 
     def _header(self, layout: Layout, datagram: bytes) -> dict[str, int]:
         if len(datagram) < layout.octets:
@@ -180,11 +184,11 @@ class Decoder:
         return MalformedMessage(reason)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=256)
 def _templates(
     protocol: ModuleType, octets: bytes, is_options: bool
 ) -> tuple[tuple[Template, ...], str | None]:
-    """The templates in a set's content, and the reason why they are not all. Exporters repeat them: hence the cache."""
+    """The templates in a set's content, and why there are no more. Exporters repeat them: hence the cache."""
     found: list[Template] = []
     try:
         for template in protocol.read_templates(octets, options=is_options):
@@ -208,34 +212,3 @@ def _check(protocol: ModuleType, template: Template) -> None:
         raise MalformedMessage("template of no octets")
     if template.octets > _LONGEST_RECORD:
         raise MalformedMessage("template longer than a message")
-
-
-def _netflow5_header(values: dict[str, int]) -> MessageHeader:
-    return MessageHeader(
-        version=netflow5.VERSION,
-        export_unix_ns=values["unix_seconds"] * _NS_PER_S + values["unix_nanoseconds"],
-        sequence_number=values["sequence_number"],
-        observation_domain=values["engine_type"] << 8 | values["engine_id"],
-        uptime_ms=values["system_uptime"],
-        sampling_mode=values["sampling"] >> 14,
-        sampling_interval=values["sampling"] & netflow5.MAXIMUM_SAMPLING_INTERVAL,
-    )
-
-
-def _netflow9_header(values: dict[str, int]) -> MessageHeader:
-    return MessageHeader(
-        version=netflow9.VERSION,
-        export_unix_ns=values["unix_seconds"] * _NS_PER_S,
-        sequence_number=values["sequence_number"],
-        observation_domain=values["source_id"],
-        uptime_ms=values["system_uptime"],
-    )
-
-
-def _ipfix_header(values: dict[str, int]) -> MessageHeader:
-    return MessageHeader(
-        version=ipfix.VERSION,
-        export_unix_ns=values["export_time"] * _NS_PER_S,
-        sequence_number=values["sequence_number"],
-        observation_domain=values["observation_domain"],
-    )

@@ -20,7 +20,7 @@ from construct import (  # type: ignore[import-untyped]
 
 from xflowd.wire.elements import Element, element_of
 from xflowd.wire.layout import Layout
-from xflowd.wire.message import MalformedMessage
+from xflowd.wire.message import NS_PER_S, MalformedMessage, MessageHeader
 from xflowd.wire.sets import framed, parsed
 from xflowd.wire.template import Field, Template
 
@@ -55,6 +55,16 @@ _OPTIONS_TEMPLATE = Struct(
     "scope_field_count" / If(this.field_count, Int16ub),
     "fields" / Array(this.field_count, _FIELD),
 )
+
+
+def message_header(values: dict[str, int]) -> MessageHeader:
+    """The header's values in common terms."""
+    return MessageHeader(
+        version=VERSION,
+        export_unix_ns=values["export_time"] * NS_PER_S,
+        sequence_number=values["sequence_number"],
+        observation_domain=values["observation_domain"],
+    )
 
 
 def template_set(templates: Iterable[Template]) -> bytes:

@@ -24,7 +24,7 @@ class _Exporter:
 
 
 class CollectorMemory:
-    """Templates and sequences by exporter. Numbers of templates are an exporter's own, in each domain anew."""
+    """Templates and sequences by exporter. A template's number is good for one domain of one exporter."""
 
     def __init__(self, max_templates: int, max_templates_per_exporter: int) -> None:
         self._max_templates, self._max_per_exporter = max_templates, max_templates_per_exporter
@@ -49,7 +49,7 @@ class CollectorMemory:
         return sequence
 
     def learn(self, exporter: Hashable, stream: Stream, template: Template) -> None:
-        """Keep a template, in place of an older one of the same number; push out the oldest for it if need be."""
+        """Keep a template in place of one of the same number; push out the oldest for it if need be."""
         templates = self._exporter(exporter).templates
         self.forget(exporter, stream, template.template_id)
         templates[(stream, template.template_id)] = template
@@ -81,7 +81,10 @@ class CollectorMemory:
         return known
 
     def _push_out(self) -> None:
-        """The oldest template of the exporter that has been silent the longest."""
-        silent = next(exporter for exporter in self._exporters.values() if exporter.templates)
-        silent.templates.popitem(last=False)
-        self._template_count -= 1
+        """The oldest template of the exporter silent for the longest; with its last one, the exporter."""
+        name, silent = next(iter(self._exporters.items()))
+        if silent.templates:
+            silent.templates.popitem(last=False)
+            self._template_count -= 1
+        if not silent.templates:
+            del self._exporters[name]

@@ -9,6 +9,8 @@ import numpy as np
 
 from xflowd.wire.template import Template
 
+NS_PER_S = 1_000_000_000
+
 
 class MalformedMessage(Exception):
     """Octets that are no message, or no set or template in one. `reason` is short and fixed: a counter."""

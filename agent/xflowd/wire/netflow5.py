@@ -5,6 +5,7 @@ from __future__ import annotations
 from construct import Const, Int8ub, Int16ub, Int32ub, Struct  # type: ignore[import-untyped]
 
 from xflowd.wire.layout import Layout
+from xflowd.wire.message import NS_PER_S, MessageHeader
 from xflowd.wire.template import Template, fields_of
 
 VERSION = 5
@@ -36,3 +37,16 @@ RECORD = Template(
         " sourceIPv4PrefixLength destinationIPv4PrefixLength paddingOctets/2"
     ),
 )
+
+
+def message_header(values: dict[str, int]) -> MessageHeader:
+    """The header's values in common terms. Engine type and ID together stand for the observation domain."""
+    return MessageHeader(
+        version=VERSION,
+        export_unix_ns=values["unix_seconds"] * NS_PER_S + values["unix_nanoseconds"],
+        sequence_number=values["sequence_number"],
+        observation_domain=values["engine_type"] << 8 | values["engine_id"],
+        uptime_ms=values["system_uptime"],
+        sampling_mode=values["sampling"] >> 14,
+        sampling_interval=values["sampling"] & MAXIMUM_SAMPLING_INTERVAL,
+    )

@@ -18,7 +18,7 @@ from construct import (  # type: ignore[import-untyped]
 
 from xflowd.wire.elements import VARIABLE_LENGTH, Element, element_of
 from xflowd.wire.layout import Layout
-from xflowd.wire.message import MalformedMessage
+from xflowd.wire.message import NS_PER_S, MalformedMessage, MessageHeader
 from xflowd.wire.sets import framed, parsed
 from xflowd.wire.template import Field, Template
 
@@ -61,6 +61,17 @@ SCOPES = {
         (5, "scopeTemplate", "a template"),
     )
 }
+
+
+def message_header(values: dict[str, int]) -> MessageHeader:
+    """The header's values in common terms."""
+    return MessageHeader(
+        version=VERSION,
+        export_unix_ns=values["unix_seconds"] * NS_PER_S,
+        sequence_number=values["sequence_number"],
+        observation_domain=values["source_id"],
+        uptime_ms=values["system_uptime"],
+    )
 
 
 def template_set(templates: Iterable[Template]) -> bytes:

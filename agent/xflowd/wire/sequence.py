@@ -1,4 +1,4 @@
-"""What a sequence number tells: how much was lost on the way, what came late, that the exporter began anew."""
+"""What a sequence number tells: how much was lost, what came late, that the exporter began anew."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 _MODULUS = 1 << 32
 _HALF = 1 << 31
+_MAXIMUM_GAP = 1 << 28  # more is not believed to have been lost between two messages
 REORDERING = 2048  # flows or messages that a datagram may come late by
 _SAME_BOOT_NS = 5_000_000_000  # what rounding and a slewed clock move a boot time by, at most
 
@@ -29,15 +30,14 @@ class Sequence:
     def step(self, number: int, units: int | None, boot_unix_ns: int | None) -> Step:
         """Take the next message's number; `units` is what it adds (None: not known), as the protocol counts.
 
-        A number that goes back is of a late message if it is a little less, else of an exporter that began anew.
+        A number a little back is of a late message; far back, or far ahead, of an exporter that began anew.
         """
         ahead = 0 if self.expected is None else (number - self.expected) % _MODULUS
-        is_back = ahead >= _HALF
-        if is_back and not self._is_anew(number, _MODULUS - ahead, boot_unix_ns):
+        if ahead >= _HALF and not self._is_anew(number, _MODULUS - ahead, boot_unix_ns):
             return Step(lost=-(units or 0), is_late=True)
         self.expected = None if units is None else (number + units) % _MODULUS
         self.boot_unix_ns = boot_unix_ns
-        return Step(is_restart=True) if is_back else Step(lost=ahead)
+        return Step(is_restart=True) if ahead > _MAXIMUM_GAP else Step(lost=ahead)
 
     def _is_anew(self, number: int, behind: int, boot_unix_ns: int | None) -> bool:
         """Too far back to be late; or the first number there is; or with another boot time."""

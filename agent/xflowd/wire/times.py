@@ -20,9 +20,9 @@ _HALF = 1 << 31
 
 
 def flow_times(records: Records) -> tuple[Times, Times] | None:
-    """First and last packet of each flow, Unix nanoseconds. None where the records do not tell both.
+    """First and last packet of each flow, Unix nanoseconds; None where the records do not tell both.
 
-    From 150 to 157, else from 22 and 21 and the header's clock, or 160 in the record where the header has none.
+    From 150 to 157; else from 22 and 21 by the clock in the header, or by 160 in the record.
     """
     start, end = _times(records, "flowStart"), _times(records, "flowEnd")
     return None if start is None or end is None else (start, end)
@@ -38,7 +38,7 @@ def _times(records: Records, which: str) -> Times | None:
 
 
 def _from_ntp(records: Records, values: Times) -> Times:
-    """32 bits of seconds since 1900, 32 bits of a second's fraction (RFC 7011 sections 6.1.9 and 6.1.10)."""
+    """32 bits of seconds since 1900, 32 bits of a fraction of one (RFC 7011 sections 6.1.9 and 6.1.10)."""
     seconds = values >> 32 & 0xFFFF_FFFF
     seconds = np.where(seconds < _HALF, seconds + _ERA_S, seconds) - _NTP_UNIX_S
     fraction = (values & 0xFFFF_FFFF).astype(np.uint64) * np.uint64(_NS_PER_S) >> np.uint64(32)
