@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from xflowd.collectors import CollectorSink
-from xflowd.config import Config
+from xflowd.config import Config, ConfigError, Problem
 from xflowd.daemon import load_options, timeouts
 from xflowd.edge.capture import CapturedPacket, CaptureError, NoFrame, ethernet_frame, packets
 from xflowd.edge.kernel import Kernel
@@ -75,6 +75,7 @@ def run(path: str, config: Config, style: str) -> int:
         collector.interfaces = _INTERFACE
         if not collector.ready(Instant(0, 0)):
             collector.wait(_RESOLVE_SECONDS)
+    _require_readable(path)
     replay = Replay(config, sinks)
     faults = _feed(replay, path)
     replay.finish()
@@ -84,6 +85,15 @@ def run(path: str, config: Config, style: str) -> int:
     if faults:
         print(f"xflowd: {faults}", file=sys.stderr)
     return 1 if faults else 0
+
+
+def _require_readable(path: str) -> None:
+    """A file that is not there is wrong use; one that turns out to be no capture fails while it is read."""
+    try:
+        if path != "-":
+            Path(path).open("rb").close()
+    except OSError as error:
+        raise ConfigError([Problem(path, error.strerror or str(error), "name a pcap or pcapng file")]) from None
 
 
 def _feed(replay: Replay, path: str) -> CaptureError | None:

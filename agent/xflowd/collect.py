@@ -1,0 +1,167 @@
+"""`xflowd collect`: flows of any exporter on the terminal, for a first look. It keeps nothing."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from types import FrameType
+
+import numpy as np
+import numpy.typing as npt
+
+from xflowd.config import ConfigError, Endpoint, Problem
+from xflowd.config.values import Address, UnacceptableError
+from xflowd.edge.terminal import JsonLines, Table
+from xflowd.printing import output, readable
+from xflowd.wire.decoder import Decoder, DecoderCounters
+from xflowd.wire.message import MalformedMessage, Records
+from xflowd.wire.times import flow_times
+
+log = logging.getLogger(__name__)
+
+_DEFAULT_PORT = 2055
+_RECEIVE_BUFFER = 16 << 20  # octets; the kernel gives what net.core.rmem_max allows
+_LONGEST_DATAGRAM = 65_535
+_LOOK_UP_SECONDS = 0.5  # how long a signal may wait for the next datagram
+_REPORT_NS = 60_000_000_000
+_TIMES = ("flowStartMilliseconds", "flowEndMilliseconds")
+
+
+def run(listen: str, style: str) -> int:
+    """Listen until SIGINT or SIGTERM, or until nobody reads the output any more. The exit code."""
+    with _listening(_endpoint(listen)) as receiving:
+        address = receiving.getsockname()
+        log.info("listening on %s port %d", address[0], address[1])
+        collecting = Collecting(output(style))
+        for datagram, exporter in _datagrams(receiving, collecting):
+            collecting.take(datagram, exporter)
+    for line in told(collecting.decoder.counters):
+        log.info("%s", line)
+    return 0
+
+
+class Collecting:
+    """A decoder, and where its flows are printed."""
+
+    def __init__(self, printed: Table | JsonLines) -> None:
+        self.decoder = Decoder()
+        self.printed = printed
+        self._reported = ""
+        self._report_at_ns = 0
+
+    def take(self, datagram: bytes, exporter: tuple[str, int]) -> None:
+        """Print the flows in a datagram. What cannot be read is counted."""
+        try:
+            decoded = self.decoder.decode(datagram, exporter)
+        except MalformedMessage:  # counted by its reason
+            return
+        for records in decoded:
+            if not records.is_options:
+                self.printed.write(shown(records, exporter[0]))
+
+    def report(self, now_ns: int) -> None:
+        """Say what was lost or not understood, where that has changed, once a minute at most."""
+        faults = "; ".join(list(told(self.decoder.counters))[1:])
+        if faults != self._reported and now_ns >= self._report_at_ns:
+            self._reported, self._report_at_ns = faults, now_ns + _REPORT_NS
+            log.warning("%s", faults)
+
+
+def shown(records: Records, exporter: str) -> npt.NDArray[np.void]:
+    """The records as they are printed: with times of the wall clock, and with who sent them."""
+    array = records.array.view(readable(records.template)) if _is_plain(records) else records.array
+    times = flow_times(records)
+    told_by = f"exporterIPv{6 if ':' in exporter else 4}Address"
+    packed = np.frombuffer(socket.inet_pton(socket.AF_INET6 if ":" in exporter else socket.AF_INET, exporter), np.uint8)
+    more: dict[str, npt.NDArray[np.generic]] = {
+        told_by: np.broadcast_to(packed, (len(array), len(packed))),
+        "observationDomainId": np.full(len(array), records.observation_domain, np.uint32),
+    }
+    if times is not None:
+        more |= {name: np.maximum(column // 10**6, 0).astype(np.uint64) for name, column in zip(_TIMES, times, strict=True)}
+    return _with_columns(array, more)
+
+
+def told(counters: DecoderCounters) -> Iterator[str]:
+    """What came in, and then what of it was lost or not understood, a line each."""
+    yield f"{counters.datagrams:,} datagrams, {counters.flow_records:,} flows, {counters.options_records:,} options records"
+    units = {5: "flows", 9: "datagrams", 10: "data records"}
+    for version, lost in counters.lost.items():
+        if lost:
+            yield f"lost by sequence: {lost:,} {units[version]} of version {version}"
+    if counters.sets_without_template:
+        yield f"{counters.sets_without_template:,} sets of records came without a template"
+    if counters.out_of_order:
+        yield f"{counters.out_of_order:,} datagrams came out of order"
+    if counters.restarts:
+        yield f"exporters began anew {counters.restarts:,} times"
+    for reason, count in counters.malformed.items():
+        yield f"{count:,} times malformed: {reason}"
+
+
+def _is_plain(records: Records) -> bool:
+    """Of fixed length, so that its octets can be looked at in another way."""
+    return not records.template.is_variable
+
+
+def _with_columns(array: npt.NDArray[np.void], more: dict[str, npt.NDArray[np.generic]]) -> npt.NDArray[np.void]:
+    """A copy of `array` with more columns; one of the same name is replaced."""
+    kept = [(name, array.dtype[name]) for name in array.dtype.names or () if name not in more]
+    added = [(name, np.dtype((column.dtype, column.shape[1:]))) for name, column in more.items()]
+    result = np.zeros(len(array), [*kept, *added])
+    for name, _ in kept:
+        result[name] = array[name]
+    for name, column in more.items():
+        result[name] = column
+    return result
+
+
+def _datagrams(receiving: socket.socket, collecting: Collecting) -> Iterator[tuple[bytes, tuple[str, int]]]:
+    """What comes in, with the address of who sent it, until a signal or the end of the output."""
+    stopped: list[int] = []
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        stopped.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    receiving.settimeout(_LOOK_UP_SECONDS)
+    try:
+        while not stopped and not collecting.printed.closed:
+            collecting.report(time.monotonic_ns())
+            try:
+                datagram, sender = receiving.recvfrom(_LONGEST_DATAGRAM)
+            except TimeoutError:
+                continue
+            yield datagram, (sender[0].removeprefix("::ffff:").split("%")[0], sender[1])
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _endpoint(text: str) -> Endpoint:
+    try:
+        endpoint: Endpoint = Address(local=True).parse(text)
+    except UnacceptableError as error:
+        raise ConfigError([Problem(f"--listen {text}", error.what, error.mend)]) from None
+    return endpoint
+
+
+def _listening(endpoint: Endpoint) -> socket.socket:
+    """A socket there; on `::` it takes IPv4 too, where the host has IPv6 at all."""
+    host, port = endpoint.host, endpoint.port or _DEFAULT_PORT
+    if host == "::" and not socket.has_dualstack_ipv6():
+        host = "0.0.0.0"
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    receiving = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        receiving.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+        if family == socket.AF_INET6:
+            receiving.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        receiving.bind((host, port))
+    except OSError as error:
+        receiving.close()
+        raise OSError(error.errno, f"{error.strerror}: choose another with --listen", f"{host} port {port}") from None
+    return receiving
