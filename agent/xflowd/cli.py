@@ -129,7 +129,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add(commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, text: str, examples: str = "") -> argparse.ArgumentParser:
+def _add(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, text: str, examples: str = ""
+) -> argparse.ArgumentParser:
     return commands.add_parser(
         name,
         help=text,
@@ -171,7 +173,9 @@ def _add_collect(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = _add(commands, "check", "read a configuration and say what is wrong with it, all at once")
-    parser.add_argument("-c", "--configuration", metavar="FILE", default="/etc/xflowd.conf", help="(default: %(default)s)")
+    parser.add_argument(
+        "-c", "--configuration", metavar="FILE", default="/etc/xflowd.conf", help="(default: %(default)s)"
+    )
     parser.set_defaults(command=_check)
 
 
@@ -200,7 +204,9 @@ def _add_export_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_format_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--format", choices=("table", "json"), default="table", help="how to print (default: %(default)s)")
+    parser.add_argument(
+        "--format", choices=("table", "json"), default="table", help="how to print (default: %(default)s)"
+    )
 
 
 if __name__ == "__main__":

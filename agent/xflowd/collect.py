@@ -81,13 +81,16 @@ def shown(records: Records, exporter: str) -> npt.NDArray[np.void]:
         "observationDomainId": np.full(len(array), records.observation_domain, np.uint32),
     }
     if times is not None:
-        more |= {name: np.maximum(column // 10**6, 0).astype(np.uint64) for name, column in zip(_TIMES, times, strict=True)}
+        more |= {
+            name: np.maximum(column // 10**6, 0).astype(np.uint64) for name, column in zip(_TIMES, times, strict=True)
+        }
     return _with_columns(array, more)
 
 
 def told(counters: DecoderCounters) -> Iterator[str]:
     """What came in, and then what of it was lost or not understood, a line each."""
-    yield f"{counters.datagrams:,} datagrams, {counters.flow_records:,} flows, {counters.options_records:,} options records"
+    records = f"{counters.flow_records:,} flows, {counters.options_records:,} options records"
+    yield f"{counters.datagrams:,} datagrams, {records}"
     units = {5: "flows", 9: "datagrams", 10: "data records"}
     for version, lost in counters.lost.items():
         if lost:
@@ -143,10 +146,10 @@ def _datagrams(receiving: socket.socket, collecting: Collecting) -> Iterator[tup
 
 def _endpoint(text: str) -> Endpoint:
     try:
-        endpoint: Endpoint = Address(local=True).parse(text)
+        endpoint = Address(local=True).parse(text)
     except UnacceptableError as error:
         raise ConfigError([Problem(f"--listen {text}", error.what, error.mend)]) from None
-    return endpoint
+    return endpoint or Endpoint("::")
 
 
 def _listening(endpoint: Endpoint) -> socket.socket:

@@ -110,22 +110,24 @@ def host_domain() -> int:
 
 def _is_export(ended: Records, flow: Flow) -> npt.NDArray[np.bool_]:
     source, source_port, destination, destination_port = flow
-    return (
+    mask: npt.NDArray[np.bool_] = (
         (ended["protocol_identifier"] == _UDP)
         & (ended["source_transport_port"] == source_port)
         & (ended["destination_transport_port"] == destination_port)
         & _is_address(ended["source_address"], source)
         & _is_address(ended["destination_address"], destination)
     )
+    return mask
 
 
 def _is_answer(ended: Records, flow: Flow) -> npt.NDArray[np.bool_]:
     source, _, destination, _ = flow
-    return (
+    mask: npt.NDArray[np.bool_] = (
         np.isin(ended["protocol_identifier"], (_ICMP, _ICMPV6))
         & _is_address(ended["source_address"], destination)
         & _is_address(ended["destination_address"], source)
     )
+    return mask
 
 
 def _is_address(column: npt.NDArray[np.uint8], address: bytes) -> npt.NDArray[np.bool_]:

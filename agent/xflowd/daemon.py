@@ -62,7 +62,7 @@ class Agent:
     """Everything that lives as long as the agent runs, and one method for each thing that can happen to it."""
 
     def __init__(self, config: Config, reread: Callable[[], Config], style: str) -> None:
-        """`reread` gives the configuration as it is now, at SIGHUP; without a collector flows are printed in `style`."""
+        """`reread` gives the configuration as it is at SIGHUP; without a collector flows are printed in `style`."""
         self._reread, self._style = reread, style
         self._names: dict[int, str] = {}
         self._printer: Printer | None = None

@@ -88,7 +88,7 @@ class ObservationPoints:
         try:
             program, attachment = _attach(meter, kernel, interface, direction)
         except (LibbpfError, AttachError) as error:
-            reason = error.strerror if isinstance(error, LibbpfError) else str(error)
+            reason = str(error)
             self.refused[interface.name, direction] = reason
             log.warning("cannot meter %s %s: %s", interface.name, way, reason)
             return

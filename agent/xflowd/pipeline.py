@@ -131,4 +131,3 @@ class Pipeline:
         flow["flow_start_ns"], flow["flow_end_ns"] = min(before[2], end), end
         flow["flow_end_reason"] = FlowEndReason.LACK_OF_RESOURCES
         return flow
-

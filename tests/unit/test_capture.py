@@ -17,9 +17,7 @@ from xflowd.edge.capture import CapturedPacket, CaptureError, NoFrame, ethernet_
 
 CAPTURES = Path(__file__).resolve().parents[3] / "shared" / "captures"
 FILES = sorted(path for path in CAPTURES.glob("*.pcap*"))
-NO_TIME = (
-    "fuzz-2021-06-07-c6c72a0a56.pcap"  # its one fraction of a second is over an hour: no two tools agree
-)
+NO_TIME = "fuzz-2021-06-07-c6c72a0a56.pcap"  # its one fraction of a second is over an hour: no two tools agree
 
 needs_captures = pytest.mark.skipif(not FILES, reason=f"no captures in {CAPTURES}")
 
@@ -35,9 +33,7 @@ def tshark(path: Path, *fields: str) -> list[list[str]]:
 
 
 def as_tshark_says(path: Path) -> list[list[str]]:
-    return tshark(
-        path, "frame.time_epoch", "frame.interface_id", "frame.cap_len", "frame.len", "frame.number"
-    )
+    return tshark(path, "frame.time_epoch", "frame.interface_id", "frame.cap_len", "frame.len", "frame.number")
 
 
 def as_we_say(found: list[CapturedPacket]) -> list[list[str]]:
@@ -79,15 +75,11 @@ def test_captures_have_the_packets_and_times_that_capinfos_says() -> None:
         found = list(packets(name))
         assert len(found) == int(count), name
         if Path(name).name != NO_TIME:
-            assert [found[0].time_ns, found[-1].time_ns] == [
-                int(Decimal(time) * 10**9) for time in (first, last)
-            ]
+            assert [found[0].time_ns, found[-1].time_ns] == [int(Decimal(time) * 10**9) for time in (first, last)]
 
 
 @needs_captures
-@pytest.mark.parametrize(
-    "name", ["steam_datagram_relay_ping.pcapng", "1kxun.pcap", "teredo.pcap", "nats.pcap"]
-)
+@pytest.mark.parametrize("name", ["steam_datagram_relay_ping.pcapng", "1kxun.pcap", "teredo.pcap", "nats.pcap"])
 def test_each_packet_is_as_tshark_says(name: str) -> None:
     assert without_interface(as_we_say(list(packets(CAPTURES / name)))) == without_interface(
         as_tshark_says(CAPTURES / name)
@@ -241,8 +233,7 @@ def test_a_fault_names_its_place(tmp_path: Path) -> None:
     octets = pcap("<", 0xA1B2C3D4, [0, 0])
     _, fault = read(tmp_path / "x", octets[:-1])
     assert str(fault) == (
-        f"{tmp_path}/x: octet 80: the file ends within a packet; "
-        "it is cut off there: capture or copy it again"
+        f"{tmp_path}/x: octet 80: the file ends within a packet; it is cut off there: capture or copy it again"
     )
 
 
@@ -300,9 +291,7 @@ def test_a_path_that_cannot_be_read_is_a_fault(tmp_path: Path, path: str) -> Non
         list(packets(f"{tmp_path}/{path}"))
 
 
-READER = (
-    "import sys; from xflowd.edge.capture import packets; print(sum(len(one.data) for one in packets('-')))"
-)
+READER = "import sys; from xflowd.edge.capture import packets; print(sum(len(one.data) for one in packets('-')))"
 
 
 def test_a_pipe_is_read_as_it_comes() -> None:

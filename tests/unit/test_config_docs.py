@@ -20,11 +20,7 @@ KEYS = [(section, key) for section in SECTIONS for key in keys(section)]
 def table() -> dict[tuple[str, str], list[str]]:
     """(section, key) → default, values, unit and meaning, in the order of the page."""
     lines = ((part[1], line) for part in SECTION.finditer(PAGE) for line in part[2].splitlines())
-    rows = (
-        (section, [cell.strip() for cell in line.split("|")[1:-1]])
-        for section, line in lines
-        if line[:3] == "| `"
-    )
+    rows = ((section, [cell.strip() for cell in line.split("|")[1:-1]]) for section, line in lines if line[:3] == "| `")
     return {(section, cells[0].strip("`")): cells[1:] for section, cells in rows}
 
 

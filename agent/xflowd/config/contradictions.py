@@ -14,9 +14,7 @@ _Finding = tuple[list[Place], str, str]  # the keys at odds (the one to name fir
 _MODE, _RATE = ("sampling", "", "mode"), ("sampling", "", "rate")
 
 
-def contradictions(
-    config: Config, places: Mapping[Place, str], wrong: Collection[Place] = ()
-) -> Iterator[Problem]:
+def contradictions(config: Config, places: Mapping[Place, str], wrong: Collection[Place] = ()) -> Iterator[Problem]:
     """Every contradiction in `config`, but none that a `wrong` key has part in: its value is not the user's.
 
     `places` says where a key was given; of the keys at odds, the first that is there names the place.

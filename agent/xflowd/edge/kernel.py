@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +20,14 @@ from xflowd.edge.layout import Layout
 from xflowd.metering.table import SlotState
 
 OBJECT = Path(__file__).parent.parent / "meter.bpf.o"
-PROGRAMS = ("read_clocks", "xdp_ingress", "tc_ingress", "tc_egress", "tc_ingress_network", "tc_egress_network")
+PROGRAMS = (
+    "read_clocks",
+    "xdp_ingress",
+    "tc_ingress",
+    "tc_egress",
+    "tc_ingress_network",
+    "tc_egress_network",
+)
 _BATCH = 16384  # keys a system call
 
 Slots = npt.NDArray[np.uint32]
@@ -61,7 +69,7 @@ class Kernel:
         points = self._mapped("observation_points", self.layout.structure("observation_point"))
         #: [CPU, direction, interface bucket]
         self.points = points.reshape(-1, 2, options.buckets)
-        self._ring = self._mapped("free_slots", np.dtype("u4"))
+        self._ring = self._mapped("free_slots", np.dtype(np.uint32))
         self._control = self._mapped(".data.control", self.layout.structure("meter_control"))
         self._outcome = self.layout.enumeration("packet_outcome")
         self._grace_map, self._grace_inner = _grace_maps()
@@ -96,7 +104,7 @@ class Kernel:
     def test_run(self, program: int, frame: bytes, repeat: int = 1) -> tuple[int, int]:
         """Run a program on a frame (BPF_PROG_TEST_RUN). Returns its verdict and the nanoseconds of one run."""
         run = self._test_run
-        run.data_in, run.data_size_in, run.repeat = c.cast(frame, c.c_void_p), len(frame), repeat
+        run.data_in, run.data_size_in, run.repeat = c.cast(c.c_char_p(frame), c.c_void_p), len(frame), repeat
         run.data_size_out = 0  # the last run has left the size of its frame here
         libbpf.call("bpf_prog_test_run_opts", program, self._test_run_by)
         return run.retval, run.duration
@@ -119,7 +127,8 @@ class Kernel:
 
     def records(self, numbers: Slots) -> npt.NDArray[np.void]:
         """A copy of slots, as they are now."""
-        return self._octets[numbers].view(self.slots.dtype)
+        copied: npt.NDArray[np.void] = self._octets[numbers].view(self.slots.dtype)
+        return copied
 
     def release(self, numbers: Slots) -> None:
         """Give slots back to the programs. The grace period makes them see zeroes before they see the number."""
@@ -232,13 +241,14 @@ class Kernel:
     def _key_size(self, name: str) -> int:
         return int(libbpf.call("bpf_map__key_size", self._map(name)))
 
-    def _mapped(self, name: str, dtype: np.dtype[np.void]) -> npt.NDArray[np.void]:
+    def _mapped(self, name: str, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
         """An array map as shared memory. The kernel rounds each element up to eight octets."""
         entries = int(libbpf.call("bpf_map__max_entries", self._map(name)))
         stride = (dtype.itemsize + 7) // 8 * 8
         length = (stride * entries + mmap.PAGESIZE - 1) // mmap.PAGESIZE * mmap.PAGESIZE
         memory = mmap.mmap(self._map_fd(name), length)
-        return np.ndarray((entries,), dtype, memory, strides=(stride,))
+        mapped: npt.NDArray[Any] = np.ndarray((entries,), dtype, memory, strides=(stride,))
+        return mapped
 
 
 def _load(options: LoadOptions) -> int:
@@ -263,7 +273,8 @@ def _load(options: LoadOptions) -> int:
         if failure.errno == errno.ENOMEM:
             raise LoadError(f"no memory for {options.max_flows} flows: lower max_flows in [meter]")
     raise LoadError(
-        f"{failure}: {libbpf.verifier_reason()}: Linux 5.10 or later with CONFIG_BPF_SYSCALL is needed, this is {os.uname().release}"
+        f"{failure}: {libbpf.verifier_reason()}:"
+        f" Linux 5.10 or later with CONFIG_BPF_SYSCALL is needed, this is {os.uname().release}"
     )
 
 
@@ -290,7 +301,8 @@ def _configure(handle: int, options: LoadOptions) -> None:
     rodata = libbpf.call("bpf_object__find_map_by_name", handle, b".rodata.config", what="map .rodata.config")
     size = c.c_size_t()
     address = libbpf.call("bpf_map__initial_value", rodata, c.byref(size))
-    config = np.frombuffer((c.c_uint8 * size.value).from_address(address), layout.structure("meter_config"), 1)
+    memory = memoryview((c.c_uint8 * size.value).from_address(address))
+    config = np.ndarray((1,), layout.structure("meter_config"), memory)
     config["key_fields"] = sum(fields[name] for name in options.key_fields)
     config["sampling_rate"] = options.sampling_rate
     config["sampling_random"] = options.sampling_random

@@ -77,4 +77,3 @@ class Layout:
             else:
                 fields.append((name, self._dtype(number), offset))
         return fields
-

@@ -128,7 +128,6 @@ _VSNPRINTF.argtypes = [c.c_char_p, c.c_size_t, c.c_char_p, c.c_void_p]
 messages: list[str] = []
 
 
-@_PRINT
 def _keep_message(level: int, text: bytes, arguments: int) -> int:
     if level == _LEVEL_DEBUG:
         return 0
@@ -137,6 +136,9 @@ def _keep_message(level: int, text: bytes, arguments: int) -> int:
     messages.append(buffer.value.decode(errors="replace").rstrip())
     del messages[:-100]
     return 0
+
+
+_print = _PRINT(_keep_message)  # libbpf keeps the pointer, so this must stay
 
 
 def _load() -> c.CDLL:
@@ -148,7 +150,7 @@ def _load() -> c.CDLL:
         function = getattr(library, name)
         function.restype, function.argtypes = result, arguments
     library.libbpf_set_print.argtypes = [_PRINT]
-    library.libbpf_set_print(_keep_message)
+    library.libbpf_set_print(_print)
     return library
 
 

@@ -34,9 +34,7 @@ class SamplingAnnouncement:
         if not 1 <= self.rate < 1 << 32:
             raise ValueError(f"sampling rate {self.rate}: use 1 (every packet) to 4294967295")
         if self.mode == "none" and self.rate != 1:
-            raise ValueError(
-                f"sampling rate {self.rate} with mode none: use rate 1, or mode systematic or random"
-            )
+            raise ValueError(f"sampling rate {self.rate} with mode none: use rate 1, or mode systematic or random")
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,9 +24,7 @@ def in_netflow5(flows: Array) -> Array:
     for column in ("bgp_source_as_number", "bgp_destination_as_number"):
         told[column] = np.where(told[column] > _UNSIGNED16, AS_TRANS, told[column])
     is_icmp = told["protocol_identifier"] == _ICMP
-    told["destination_transport_port"] = np.where(
-        is_icmp, told["icmp_type_code"], told["destination_transport_port"]
-    )
+    told["destination_transport_port"] = np.where(is_icmp, told["icmp_type_code"], told["destination_transport_port"])
     told["source_transport_port"] = np.where(is_icmp, 0, told["source_transport_port"])
     return told
 

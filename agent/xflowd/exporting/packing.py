@@ -51,9 +51,7 @@ class Packing:
     after `finish` the next one's.
     """
 
-    def __init__(
-        self, framing: Framing, max_payload: int, header_values: Mapping[str, int], sequence: int
-    ) -> None:
+    def __init__(self, framing: Framing, max_payload: int, header_values: Mapping[str, int], sequence: int) -> None:
         self.sequence = sequence
         self._framing, self._max_payload, self._header_values = framing, max_payload, header_values
         self._datagrams: list[memoryview] = []

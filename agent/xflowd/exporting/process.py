@@ -124,9 +124,7 @@ class ExportingProcess:
                 f" for {self._protocol.name}; 1400 suits most paths"
             )
         if self._protocol.announced is not None and not 0 < self._domain < 1 << 32:
-            raise ValueError(
-                f"observation_domain {self._domain}: use 1 to 4294967295, another one for each exporter"
-            )
+            raise ValueError(f"observation_domain {self._domain}: use 1 to 4294967295, another one for each exporter")
 
     def _announce(
         self,

@@ -108,9 +108,7 @@ def _plan(template: Template) -> _Plan:
     columns = {name: field for name, field in pairs if field.element.name not in FILLERS}
     fillers = tuple((name, FILLERS[field.element.name]) for name, field in pairs if name not in columns)
     formats, offsets = zip(*(_source(field) for field in columns.values()), strict=True)
-    source = np.dtype(
-        {"names": list(columns), "formats": formats, "offsets": offsets, "itemsize": FLOW.itemsize}
-    )
+    source = np.dtype({"names": list(columns), "formats": formats, "offsets": offsets, "itemsize": FLOW.itemsize})
     target = np.dtype([(name, _as_block(template.dtype[name])) for name in template.names])
     return _Plan(target, source, tuple(columns), fillers)
 

@@ -22,7 +22,7 @@ Reasons = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Nanoseconds: a flow without packets for `idle_ns` has ended, one older than `active_ns` is reported and goes on."""
+    """Nanoseconds: a flow without packets for `idle_ns` has ended; one older than `active_ns` is cut."""
 
     active_ns: int
     idle_ns: int
@@ -114,11 +114,13 @@ def _at_or_before(times: npt.NDArray[np.uint64], limit_ns: int) -> npt.NDArray[n
     """A host that runs for less than a timeout has a limit before its clock's zero: nothing is that old."""
     if limit_ns < 0:
         return np.zeros(len(times), np.bool_)
-    return times <= np.uint64(limit_ns)
+    old: npt.NDArray[np.bool_] = times <= np.uint64(limit_ns)
+    return old
 
 
 def _last(slots: Records) -> npt.NDArray[np.uint64]:
-    return np.maximum(slots["own"]["flow_end_ns"], slots["others"]["flow_end_ns"])
+    last: npt.NDArray[np.uint64] = np.maximum(slots["own"]["flow_end_ns"], slots["others"]["flow_end_ns"])
+    return last
 
 
 def _numbers(mask: npt.NDArray[np.bool_]) -> Numbers:

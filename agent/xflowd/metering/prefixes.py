@@ -29,9 +29,7 @@ class PrefixTable:
         for end in ("source", "destination"):
             flows[f"{end}_prefix_length"] = self.lengths(flows[f"{end}_address"], flows["ip_version"])
 
-    def lengths(
-        self, addresses: npt.NDArray[np.uint8], versions: npt.NDArray[np.uint8]
-    ) -> npt.NDArray[np.uint8]:
+    def lengths(self, addresses: npt.NDArray[np.uint8], versions: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """The length of the longest prefix of each address, 0 where there is none."""
         lengths = np.zeros(len(addresses), np.uint8)
         for version, length, known in self._levels:

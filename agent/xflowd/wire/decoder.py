@@ -185,9 +185,7 @@ class Decoder:
 
 
 @lru_cache(maxsize=256)
-def _templates(
-    protocol: ModuleType, octets: bytes, is_options: bool
-) -> tuple[tuple[Template, ...], str | None]:
+def _templates(protocol: ModuleType, octets: bytes, is_options: bool) -> tuple[tuple[Template, ...], str | None]:
     """The templates in a set's content, and why there are no more. Exporters repeat them: hence the cache."""
     found: list[Template] = []
     try:

@@ -50,6 +50,4 @@ def _opened(name: str) -> io.FileIO:
         return io.FileIO(0, closefd=False) if name == "-" else io.FileIO(name)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise CaptureError(
-            name, 0, f"cannot be opened ({reason})", "check the path and its permissions"
-        ) from error
+        raise CaptureError(name, 0, f"cannot be opened ({reason})", "check the path and its permissions") from error

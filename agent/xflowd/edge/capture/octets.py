@@ -67,9 +67,7 @@ class Octets:
     def need(self, count: int, within: str) -> None:
         """Make `count` octets ready to be taken; raise CaptureError where the stream ends within them."""
         if not self.has(count):
-            raise self.fault(
-                f"the file ends within {within}", "it is cut off there: capture or copy it again"
-            )
+            raise self.fault(f"the file ends within {within}", "it is cut off there: capture or copy it again")
 
     def skip(self, count: int, within: str) -> None:
         """Take `count` octets without keeping them."""

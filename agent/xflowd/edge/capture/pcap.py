@@ -19,16 +19,12 @@ _VARIANTS = {
     0xA1B2C3D4: _Variant(1000),
     0xA1B23C4D: _Variant(1),
     0xA1B2CD34: _Variant(1000, packet_header=24),  # patched libpcaps: interface, protocol, direction follow
-    0x1C0001AC: _Variant(
-        1000, file_header=28
-    ),  # Ixia's hardware, and software: the length of the file follows
+    0x1C0001AC: _Variant(1000, file_header=28),  # Ixia's hardware, and software: the length of the file follows
     0x1C0001AB: _Variant(1000, file_header=28),
 }
 #: The first four octets of a file → how the rest is read.
 MAGICS = {
-    struct.pack(f"{order}I", magic): (order, variant)
-    for magic, variant in _VARIANTS.items()
-    for order in ("<", ">")
+    struct.pack(f"{order}I", magic): (order, variant) for magic, variant in _VARIANTS.items() for order in ("<", ">")
 }
 
 

@@ -147,9 +147,7 @@ def _obsolete_packet(octets: Octets, section: _Section, end: int, _: int) -> Cap
     """As an enhanced one, but interface and drop count share the first four octets (appendix A)."""
     if octets.position + 28 > end:
         raise octets.fault("a packet block without header", _DAMAGED)
-    number, _drops, high, low, captured, original = section.obsolete.unpack_from(
-        octets.buffer, octets.position
-    )
+    number, _drops, high, low, captured, original = section.obsolete.unpack_from(octets.buffer, octets.position)
     interface = _known_interface(octets, section, number)
     data = _data(octets, octets.position + 28, captured, end)
     return _packet(interface, high << 32 | low, data, original)

@@ -85,9 +85,7 @@ def flags(records: Records) -> Cells:
 
 def reasons(records: Records) -> Cells:
     column = _column(records, "flowEndReason")
-    return (
-        _unknown(records) if column is None else [_REASONS.get(code, str(code)) for code in column.tolist()]
-    )
+    return _unknown(records) if column is None else [_REASONS.get(code, str(code)) for code in column.tolist()]
 
 
 def interfaces(records: Records, names: Mapping[int, str], arrow: str) -> Cells:

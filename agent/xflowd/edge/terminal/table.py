@@ -52,9 +52,7 @@ class Table:
     With a height of 0 there is one header. `names` has interface names by ifIndex. Times are UTC.
     """
 
-    def __init__(
-        self, stream: TextIO, width: int, height: int = 0, names: Mapping[int, str] | None = None
-    ) -> None:
+    def __init__(self, stream: TextIO, width: int, height: int = 0, names: Mapping[int, str] | None = None) -> None:
         self._output = Output(stream)
         self._arrow = "→" if can_show(stream, "→") else ">"
         self._names = {index: _printable(name, stream) for index, name in (names or {}).items()}

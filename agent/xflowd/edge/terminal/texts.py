@@ -11,9 +11,7 @@ import numpy.typing as npt
 
 Column = npt.NDArray[Any]
 
-_TIME = re.compile(
-    r"(?:flowStart|flowEnd|observationTime|systemInitTime|collectionTime)(Seconds|Milliseconds)"
-)
+_TIME = re.compile(r"(?:flowStart|flowEnd|observationTime|systemInitTime|collectionTime)(Seconds|Milliseconds)")
 _END_OF_TIME_MS = 253_402_300_799_999  # the year 9999: what a hostile record says may lie far behind it
 
 
@@ -51,6 +49,4 @@ def of_times(milliseconds: Column) -> list[str]:
 
 def of_characters(column: Column) -> list[str]:
     """Strings as they came: octets in UTF-8, wrong ones replaced."""
-    return [
-        text.decode(errors="replace") if isinstance(text, bytes) else str(text) for text in column.tolist()
-    ]
+    return [text.decode(errors="replace") if isinstance(text, bytes) else str(text) for text in column.tolist()]

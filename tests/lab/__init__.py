@@ -1,0 +1,1 @@
+"""The laboratory: sealed networks, real traffic, and readers of real collectors."""

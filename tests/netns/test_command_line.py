@@ -1,0 +1,83 @@
+"""Proves the command's manners: exit codes, one line an error, a capture read on its own clock, SIGHUP."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lab import traffic
+from lab.agent import Agent, Collector, write_configuration, xflowd
+from lab.flow import ICMP, Count, Key, totals
+from lab.topology import LINKS, Network
+from lab.wireshark import Tshark
+
+A, B = LINKS["a"], LINKS["b"]
+OLD, NEW = 2055, 2056
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("run", "-i", "lo", "-n", "192.0.2.1:port"),
+        ("run", "-i", "lo", "-n", "192.0.2.1:2055", "-v", "7"),
+        ("run", "-i", "lo", "-n", "192.0.2.1:2055", "-v", "5", "-s", "20000"),
+        ("run", "-i", "lo", "-n", "192.0.2.1:2055", "-t", "idle=never"),
+        ("run", "-c", "/nonexistent/xflowd.conf"),
+        ("check", "-c", "/nonexistent/xflowd.conf"),
+        ("replay", "/nonexistent/capture.pcap"),
+    ],
+)
+def test_wrong_use_is_two_and_a_line(arguments: tuple[str, ...]) -> None:
+    done = xflowd(*arguments)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+
+
+def test_check_finds_a_wrong_key(tmp_path: Path) -> None:
+    path = tmp_path / "xflowd.conf"
+    path.write_text("[meter]\ninterfaces = lo\nidle_timeot = 15\n")
+    done = xflowd("check", "-c", path)
+    assert done.returncode == 2
+    assert "idle_timeot" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "skype-conference-call.pcap",
+        "teredo.pcap",
+        "quic_frags_ch_out_of_order_same_packet_craziness.pcapng",
+    ],
+)
+def test_replay_prints_the_flows_of_a_capture(captures: Path, name: str) -> None:
+    done = xflowd("replay", captures / name, "--format", "json")
+    assert done.returncode == 0, done.stderr
+    records = [json.loads(line) for line in done.stdout.splitlines()]
+    packets = list(traffic.capture_packets(captures / name))
+    got = Count(
+        sum(record["packetDeltaCount"] for record in records),
+        sum(record["octetDeltaCount"] for record in records),
+    )
+    assert got == Count(len(packets), sum(octets for _, octets in packets))
+
+
+def test_a_hangup_reads_the_file_again(network: Network) -> None:
+    old, new = Tshark(network.collector, OLD, listen=True), Tshark(network.collector, NEW, listen=True)
+    host = LINKS["collector"].host4
+    path = network.directory / "xflowd.conf"
+    write_configuration(path, [Collector("one", f"{host}:{OLD}", "ipfix")], active_timeout=60)
+    agent = Agent(network.router, "-c", path)
+    traffic.ping(network.a, B.host4, 3)
+    write_configuration(path, [Collector("other", f"{host}:{NEW}", "ipfix")], active_timeout=60)
+    agent.hang_up()
+    agent.wait_for_log("read again")
+    count = traffic.ping(network.a, B.host4, 5)
+    assert agent.stop() == 0
+    old.stop()
+    new.stop()
+    exported = totals(old.flows() + new.flows())[Key(A.host4, B.host4, ICMP, 0, 0)]
+    assert exported.packets == count.packets + 3
+    assert totals(new.flows())[Key(A.host4, B.host4, ICMP, 0, 0)].packets >= count.packets
