@@ -15,6 +15,7 @@ import numpy.typing as npt
 from xflowd.config import ConfigError, Endpoint, Problem
 from xflowd.config.values import Address, UnacceptableError
 from xflowd.edge.terminal import JsonLines, Table
+from xflowd.notices import Notice
 from xflowd.printing import output, readable
 from xflowd.wire.decoder import Decoder, DecoderCounters
 from xflowd.wire.message import MalformedMessage, Records
@@ -26,7 +27,6 @@ _DEFAULT_PORT = 2055
 _RECEIVE_BUFFER = 16 << 20  # octets; the kernel gives what net.core.rmem_max allows
 _LONGEST_DATAGRAM = 65_535
 _LOOK_UP_SECONDS = 0.5  # how long a signal may wait for the next datagram
-_REPORT_NS = 60_000_000_000
 _TIMES = ("flowStartMilliseconds", "flowEndMilliseconds")
 
 
@@ -49,8 +49,7 @@ class Collecting:
     def __init__(self, printed: Table | JsonLines) -> None:
         self.decoder = Decoder()
         self.printed = printed
-        self._reported = ""
-        self._report_at_ns = 0
+        self._notice = Notice()
 
     def take(self, datagram: bytes, exporter: tuple[str, int]) -> None:
         """Print the flows in a datagram. What cannot be read is counted."""
@@ -64,10 +63,7 @@ class Collecting:
 
     def report(self, now_ns: int) -> None:
         """Say what was lost or not understood, where that has changed, once a minute at most."""
-        faults = "; ".join(list(told(self.decoder.counters))[1:])
-        if faults != self._reported and now_ns >= self._report_at_ns:
-            self._reported, self._report_at_ns = faults, now_ns + _REPORT_NS
-            log.warning("%s", faults)
+        self._notice.tell("; ".join(list(told(self.decoder.counters))[1:]), now_ns)
 
 
 def shown(records: Records, exporter: str) -> npt.NDArray[np.void]:

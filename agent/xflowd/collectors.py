@@ -16,6 +16,7 @@ from xflowd.exporting.announcing import MeterStatistics, SamplingAnnouncement
 from xflowd.exporting.process import ExportingProcess
 from xflowd.metering.instant import Instant
 from xflowd.metering.table import Records
+from xflowd.notices import Notice, counted
 
 _UDP, _ICMP, _ICMPV6 = 17, 1, 58
 
@@ -26,6 +27,7 @@ class CollectorSink:
     def __init__(self, config: Collector, sampling: Sampling) -> None:
         self.config = config
         self.interfaces: Mapping[int, str] = {}
+        self._notice = Notice()
         self.ignored_packets = 0
         self.unsent_flows = 0
         source = config.source
@@ -77,17 +79,26 @@ class CollectorSink:
     def summary(self) -> str:
         """What this collector was sent, and what went wrong, in a line."""
         sent, exported = self.destination.counters, self.process.counters
+        flows = counted(exported.exported_flow_record_total_count, "flow")
+        parts = [f"{flows} in {counted(sent.sent_datagrams, 'datagram')} of {counted(sent.sent_octets, 'octet')}"]
+        return f"collector {self.config.name}: {'; '.join([*parts, *self._faults()])}"
+
+    def tell(self, now: Instant) -> None:
+        """Log what goes wrong with this collector, when that has changed, once a minute at most."""
+        faults = self._faults()
+        if faults:
+            self._notice.tell(f"collector {self.config.name}: {'; '.join(faults)}", now.monotonic_ns)
+
+    def _faults(self) -> list[str]:
+        sent, exported = self.destination.counters, self.process.counters
         parts = [
-            f"collector {self.config.name}: {exported.exported_flow_record_total_count:,} flows"
-            f" in {sent.sent_datagrams:,} datagrams of {sent.sent_octets:,} octets"
+            f"{counted(count, 'flow')} not exportable: {why}" for why, count in exported.not_exportable_flows.items()
         ]
-        parts += [f"{count:,} flows not exportable: {why}" for why, count in exported.not_exportable_flows.items()]
         if self.unsent_flows:
-            parts.append(f"{self.unsent_flows:,} flows dropped while it had no address")
+            parts.append(f"{counted(self.unsent_flows, 'flow')} dropped while it had no address")
         if sent.dropped_datagrams:
-            parts.append(f"{sent.dropped_datagrams:,} datagrams dropped")
-        parts += [f"{count:,} times {why}" for why, count in sent.failures.items()]
-        return "; ".join(parts)
+            parts.append(f"{counted(sent.dropped_datagrams, 'datagram')} dropped")
+        return parts + [f"{why} ({counted(count, 'time')})" for why, count in sent.failures.items()]
 
     def close(self) -> None:
         """Drop the socket."""

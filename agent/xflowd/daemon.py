@@ -24,6 +24,7 @@ from xflowd.metering.expiry import Timeouts
 from xflowd.metering.instant import Instant
 from xflowd.metering.prefixes import PrefixTable
 from xflowd.metering.table import Records
+from xflowd.notices import Notice, counted
 from xflowd.observing import AttachError, ObservationPoints, buckets
 from xflowd.pipeline import Pipeline, Sink
 from xflowd.printing import Printer
@@ -65,6 +66,7 @@ class Agent:
         """`reread` gives the configuration as it is at SIGHUP; without a collector flows are printed in `style`."""
         self._reread, self._style = reread, style
         self._names: dict[int, str] = {}
+        self._notice = Notice()
         self._printer: Printer | None = None
         self._clock = Clock()
         self._watch, self._route_watch = network.Watch(network.LINKS), network.Watch(network.ROUTES)
@@ -115,6 +117,17 @@ class Agent:
         for collector in self._collectors:
             collector.ignored_packets = ignored
         self.pipeline.tick(now)
+        for collector in self._collectors:
+            collector.tell(now)
+        self._tell_overflow(now)
+
+    def _tell_overflow(self, now: Instant) -> None:
+        """A table that is full costs accuracy, not packets; both are worth a line."""
+        outcomes = self.kernel.outcomes()
+        overflow, lost = (int(outcomes[name].sum()) for name in ("PACKETS_OVERFLOW", "PACKETS_UNCOUNTED"))
+        if overflow or lost:
+            text = f"table full: {counted(overflow, 'packet')} without a flow of their own, {lost:,} lost"
+            self._notice.tell(f"{text}: raise max_flows in [meter]", now.monotonic_ns)
 
     def reload(self) -> None:
         """Read the configuration again. One with faults changes nothing."""
@@ -291,6 +304,6 @@ def run(config: Config, reread: Callable[[], Config], style: str) -> int:
         agent = Agent(config, reread, style)
     except (StartError, AttachError) as error:
         print(f"xflowd: {error}", file=sys.stderr)
-        return 1
+        return 2
     agent.run()
     return 0

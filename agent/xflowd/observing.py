@@ -106,7 +106,8 @@ def _attach(meter: Meter, kernel: Kernel, interface: Interface, direction: int) 
         except attach.HookError as error:
             if meter.hook is Hook.XDP and not isinstance(error, attach.HookBusyError):
                 raise AttachError(f"hook = xdp, but {error}: set hook = auto or tc in [meter]") from None
-            log.warning("%s: no XDP, %s: metering it by TC", interface.name, error)
+            level = logging.WARNING if isinstance(error, attach.HookBusyError) else logging.INFO
+            log.log(level, "%s: no XDP, %s: metering it by TC", interface.name, error)
     elif obstacle:
         log.info("%s: no XDP, %s", interface.name, obstacle)
     program = f"tc_{_DIRECTION_NAMES[direction]}" + ("" if interface.has_link_layer else "_network")

@@ -15,6 +15,7 @@ from xflowd.edge.capture import CapturedPacket, CaptureError, NoFrame, ethernet_
 from xflowd.edge.kernel import Kernel
 from xflowd.edge.terminal import Progress
 from xflowd.metering.instant import Instant
+from xflowd.notices import counted
 from xflowd.pipeline import Pipeline, Sink
 from xflowd.printing import Printer
 from xflowd.summary import packets as packets_line
@@ -115,9 +116,10 @@ def _feed(replay: Replay, path: str) -> CaptureError | None:
 
 def _report(replay: Replay, collectors: list[CollectorSink]) -> None:
     counters = replay.pipeline.counters
-    print(f"{replay.read:,} packets read; {packets_line(replay.kernel, replay.pipeline)}", file=sys.stderr)
-    print(f"{sum(counters.flows.values()):,} flows, {counters.octet_total_count:,} octets", file=sys.stderr)
+    flows = counted(sum(counters.flows.values()), "flow")
+    print(f"{counted(replay.read, 'packet')} read; {packets_line(replay.kernel, replay.pipeline)}", file=sys.stderr)
+    print(f"{flows}, {counted(counters.octet_total_count, 'octet')}", file=sys.stderr)
     for reason, count in replay.skipped.items():
-        print(f"{count:,} packets skipped: {reason}", file=sys.stderr)
+        print(f"{counted(count, 'packet')} skipped: {reason}", file=sys.stderr)
     for collector in collectors:
         print(collector.summary(), file=sys.stderr)

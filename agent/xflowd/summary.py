@@ -8,6 +8,7 @@ import psutil
 
 from xflowd.collectors import CollectorSink
 from xflowd.edge.kernel import Kernel
+from xflowd.notices import counted
 from xflowd.pipeline import Pipeline
 
 _OUTCOMES = {
@@ -28,16 +29,17 @@ def not_metered(kernel: Kernel) -> int:
 def packets(kernel: Kernel, pipeline: Pipeline) -> str:
     """The equation of all packets seen."""
     outcomes = {name: int(counts.sum()) for name, counts in kernel.outcomes().items()}
-    terms = [f"{pipeline.counters.packet_total_count:,} in {sum(pipeline.counters.flows.values()):,} flows"]
+    flows = counted(sum(pipeline.counters.flows.values()), "flow")
+    terms = [f"{pipeline.counters.packet_total_count:,} in {flows}"]
     terms += [f"{outcomes[name]:,} {text}" for name, text in _OUTCOMES.items() if outcomes[name]]
-    return f"{outcomes['PACKETS_SEEN']:,} packets seen = {' + '.join(terms)}"
+    return f"{counted(outcomes['PACKETS_SEEN'], 'packet')} seen = {' + '.join(terms)}"
 
 
 def summary(kernel: Kernel, pipeline: Pipeline, collectors: Sequence[CollectorSink]) -> Iterator[str]:
     """Packets, flows by the reason of their end, each collector, and what the agent itself has used."""
     yield packets(kernel, pipeline)
     ends = [f"{count:,} {reason.name.lower().replace('_', ' ')}" for reason, count in pipeline.counters.flows.items()]
-    yield f"{pipeline.counters.octet_total_count:,} octets; flows ended by: {', '.join(ends)}"
+    yield f"{counted(pipeline.counters.octet_total_count, 'octet')}; flows ended by: {', '.join(ends)}"
     for collector in collectors:
         yield collector.summary()
     me = psutil.Process()

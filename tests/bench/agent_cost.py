@@ -72,7 +72,10 @@ def start_and_memory(directory: Path) -> dict[str, float]:
         pair(source, meter)
         with packets_all_the_time(source):
             starts = [_start_ms(meter) for _ in range(_RUNS)]
-        return {"start_ms": sorted(starts)[_RUNS // 2], "rss_8192_flows_mb": _memory_mb(directory, source, meter)}
+        return {
+            "start_ms": sorted(starts)[_RUNS // 2],
+            "rss_8192_flows_mb": _memory_mb(directory, source, meter),
+        }
 
 
 def pair(source: Namespace, meter: Namespace) -> None:
@@ -84,7 +87,7 @@ def pair(source: Namespace, meter: Namespace) -> None:
         space.ip(f"address add {address} dev eth0", "link set eth0 up")
 
 
-class packets_all_the_time:  # noqa: N801 - reads as a phrase where it is used
+class packets_all_the_time:
     """A ping that sends a packet each millisecond while the block lasts."""
 
     def __init__(self, source: Namespace) -> None:
@@ -101,7 +104,9 @@ def _start_ms(meter: Namespace) -> float:
     """The agent prints its first flow with the time of its first packet: the wall clock tells the rest."""
     begin = time.time()
     options = ["run", "-i", "eth0", "--format", "json", "-t", "active=1", "-t", "idle=1"]
-    agent = subprocess.Popen(meter.argv(*COMMAND, *options), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    agent = subprocess.Popen(
+        meter.argv(*COMMAND, *options), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
     try:
         assert agent.stdout is not None
         first = agent.stdout.readline().split('"flowStartMilliseconds": "')[1][:23]

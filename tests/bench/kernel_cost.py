@@ -17,7 +17,9 @@ _RUNS, _REPEAT = 5, 2_000_000
 def frame() -> bytes:
     """An IPv4 TCP segment with nothing special about it."""
     tcp = struct.pack("!HHIIBBHHH", 40000, 443, 1, 1, 0x50, 0x10, 512, 0, 0)
-    ip = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(tcp), 1, 0, 64, 6, 0, bytes([10, 0, 0, 1]), bytes([10, 0, 0, 2]))
+    ip = struct.pack(
+        "!BBHHHBBH4s4s", 0x45, 0, 20 + len(tcp), 1, 0, 64, 6, 0, bytes([10, 0, 0, 1]), bytes([10, 0, 0, 2])
+    )
     return b"\2" * 6 + b"\4" * 6 + b"\x08\x00" + ip + tcp + bytes(6)
 
 
