@@ -107,6 +107,7 @@ struct flow_hint {
 /* Where a packet went, apart from its flow. SEEN is the sum of all the rest and of what the flows counted. */
 enum packet_outcome {
 	PACKETS_SEEN = 0,
+	PACKETS_PARSED = PACKETS_SEEN, /* of the parser: nothing speaks against metering it */
 	PACKETS_SAMPLED_OUT,
 	PACKETS_NOT_IP,
 	PACKETS_TOO_SHORT, /* the headers end before they are complete */

@@ -14,6 +14,7 @@
 
 #define ADDRESS_FAMILY_IPV4 2
 #define ADDRESS_FAMILY_IPV6 10
+#define MAXIMUM_LENGTH 65535 /* an IPv6 packet can have 40 octets more */
 #define LINEAR_OCTETS 128 /* enough for the headers of all but the strangest packets */
 
 /* Which context a program has, and what its frames begin with. A constant in each hook. */
@@ -224,6 +225,8 @@ static __always_inline void look_up_route(void *ctx, const struct packet *packet
 		slot->egress_interface = route.ifindex;
 	else if (slot->egress_interface != route.ifindex)
 		return; /* sent another way than the table has it: its next hop is not this one */
+	if (key->ip_version == 4 && route.family != ADDRESS_FAMILY_IPV4)
+		return; /* by an IPv6 gateway (RFC 5549): its address has no place in an IPv4 record */
 	if (key->ip_version == 4 && route.ipv4_dst != key->destination_ipv4_address)
 		__builtin_memcpy(slot->ip_next_hop_address, &route.ipv4_dst, sizeof(route.ipv4_dst));
 	else if (key->ip_version == 6 && !same_ipv6_address(route.ipv6_dst, key->destination_ipv6_address))
@@ -315,6 +318,10 @@ static __always_inline void note_extremes(struct flow_count *count, const struct
 		longest = packet->headers_length + packet->segment_size;
 		shortest = packet->octets - (packet->segments - 1) * longest; /* the last one */
 	}
+	if (longest > MAXIMUM_LENGTH)
+		longest = MAXIMUM_LENGTH;
+	if (shortest > MAXIMUM_LENGTH)
+		shortest = MAXIMUM_LENGTH;
 	if (count->maximum_ip_total_length < longest)
 		count->maximum_ip_total_length = longest;
 	if (!count->minimum_ip_total_length || count->minimum_ip_total_length > shortest)
@@ -373,6 +380,27 @@ static __always_inline int count_overflow(const struct flow_key *key, __u32 pack
 }
 
 /*
+ * A GSO packet from a guest or a packet socket does not say how many packets it stands for: that takes its headers,
+ * so it was seen, and sampled, as one. Now the rest of it is. Returns the packets to meter.
+ */
+static __always_inline __u32 count_hidden_segments(struct observation_point *point, struct packet *packet,
+						   __u32 packets)
+{
+	__u32 payload = packet->length - packet->ip_offset - packet->headers_length;
+	__u32 segments = (payload + packet->segment_size - 1) / packet->segment_size;
+
+	if (segments <= 1 || payload > packet->length)
+		return packets;
+	packet->segments = segments;
+	spread_segments(packet);
+	count(point, PACKETS_SEEN, segments - 1);
+	if (config.sampling_rate == 1)
+		return segments;
+	count(point, PACKETS_SAMPLED_OUT, segments - 1);
+	return packets;
+}
+
+/*
  * Everything a hook does. `depth` VLAN tags have been taken off the frame before it; `network` is the EtherType of
  * what a device without link layer carries.
  */
@@ -397,10 +425,12 @@ static __always_inline void meter(void *ctx, enum hook hook, struct packet *pack
 
 	outcome = hook == HOOK_SKB_NETWORK ? parse_network(packet, key, network) :
 					     parse_ethernet(packet, key, depth);
-	if (outcome != PACKETS_SEEN) {
+	if (outcome != PACKETS_PARSED) {
 		count(point, outcome, packets);
 		return;
 	}
+	if (packet->segment_size && packet->segments == 1)
+		packets = count_hidden_segments(point, packet, packets);
 	mask_key(key);
 	octets = packet->octets;
 	if (packets < packet->segments)
@@ -441,7 +471,7 @@ static __always_inline void meter_skb(struct __sk_buff *skb, enum flow_direction
 	struct packet packet = {
 		.length = skb->len,
 		.segments = skb->gso_segs ?: 1,
-		.segment_size = skb->gso_size,
+		.segment_size = skb->gso_segs == 1 ? 0 : skb->gso_size,
 		.other_interface = direction == FLOW_EGRESS ? skb->ingress_ifindex : 0,
 	};
 	struct flow_key key = { .interface = skb->ifindex, .flow_direction = direction };

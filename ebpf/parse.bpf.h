@@ -104,17 +104,16 @@ static __always_inline void push_vlan(struct flow_key *key, int depth, __u16 tci
 		key->dot1q_customer_vlan_id = tci & VLAN_ID;
 }
 
-/* Tags up to the EtherType of what they carry; -1 where the frame ends within one. */
+/* From the tag of this depth to the EtherType of what they carry; -1 where the frame ends within one. */
 static __always_inline int parse_vlans(struct packet *packet, struct flow_key *key, __be16 *type, int depth)
 {
 	struct vlan_tag *tag;
-	int i;
 
-	for (i = 0; i < VLAN_TAGS && is_vlan(*type); i++) {
+	for (; depth < VLAN_TAGS && is_vlan(*type); depth++) {
 		tag = take(&packet->cursor, sizeof(*tag));
 		if (!tag)
 			return -1;
-		push_vlan(key, depth + i, bpf_ntohs(tag->tci));
+		push_vlan(key, depth, bpf_ntohs(tag->tci));
 		packet->ip_offset += sizeof(*tag);
 		*type = tag->type;
 	}
@@ -145,7 +144,7 @@ static __always_inline enum packet_outcome parse_ipv4(struct packet *packet, str
 	packet->ttl = ip->ttl;
 	packet->class_of_service = ip->tos;
 	packet->fragment = !!(ip->frag_off & bpf_htons(IPV4_FRAGMENT_OFFSET));
-	return PACKETS_SEEN;
+	return PACKETS_PARSED;
 }
 
 /*
@@ -218,7 +217,7 @@ static __always_inline enum packet_outcome parse_ipv6(struct packet *packet, str
 	__builtin_memcpy(key->source_ipv6_address, &ip->saddr, sizeof(key->source_ipv6_address));
 	__builtin_memcpy(key->destination_ipv6_address, &ip->daddr, sizeof(key->destination_ipv6_address));
 	walk_extensions(packet, key, ip->nexthdr);
-	return PACKETS_SEEN;
+	return PACKETS_PARSED;
 }
 
 static __always_inline void parse_ports(struct packet *packet, struct flow_key *key)
@@ -285,7 +284,7 @@ static __always_inline void spread_segments(struct packet *packet)
 				 (packet->segments - 1) * packet->headers_length;
 }
 
-/* Behind the link layer: `type` says what comes. PACKETS_SEEN when the packet has a key. */
+/* Behind the link layer: `type` says what comes. PACKETS_PARSED when the packet has a key. */
 static __always_inline enum packet_outcome parse_network(struct packet *packet, struct flow_key *key, __be16 type)
 {
 	enum packet_outcome outcome = PACKETS_NOT_IP;
@@ -294,11 +293,11 @@ static __always_inline enum packet_outcome parse_network(struct packet *packet, 
 		outcome = parse_ipv4(packet, key);
 	else if (type == bpf_htons(ETH_P_IPV6))
 		outcome = parse_ipv6(packet, key);
-	if (outcome != PACKETS_SEEN)
+	if (outcome != PACKETS_PARSED)
 		return outcome;
 	parse_transport(packet, key);
 	spread_segments(packet);
-	return PACKETS_SEEN;
+	return PACKETS_PARSED;
 }
 
 /* `depth` tags have been taken off the frame and pushed already. */

@@ -25,7 +25,7 @@ from xflowd.metering.instant import Instant
 from xflowd.metering.prefixes import PrefixTable
 from xflowd.metering.table import Records
 from xflowd.notices import Notice, counted
-from xflowd.observing import AttachError, ObservationPoints, buckets
+from xflowd.observing import ObservationPoints, buckets
 from xflowd.pipeline import Pipeline, Sink
 from xflowd.printing import Printer
 from xflowd.summary import not_metered, summary
@@ -302,7 +302,7 @@ def run(config: Config, reread: Callable[[], Config], style: str) -> int:
     """Run until told to stop; the exit code."""
     try:
         agent = Agent(config, reread, style)
-    except (StartError, AttachError) as error:
+    except StartError as error:
         print(f"xflowd: {error}", file=sys.stderr)
         return 2
     agent.run()

@@ -9,7 +9,7 @@ from xflowd.config import Direction, FlowKey, Hook, Meter, matching
 from xflowd.edge import attach
 from xflowd.edge.kernel import Kernel
 from xflowd.edge.libbpf import LibbpfError
-from xflowd.edge.network import Interface, strips_vlan_tags
+from xflowd.edge.network import Interface, Link, strips_vlan_tags
 from xflowd.metering.flow import EGRESS, INGRESS
 
 log = logging.getLogger(__name__)
@@ -66,8 +66,12 @@ class ObservationPoints:
 
     def replace(self, kernel: Kernel) -> None:
         """Run another load of the programs from here on; no packet is missed."""
-        for point, attachment in self._attached.items():
-            attachment.replace(kernel.program(self._programs[point]))
+        for point, attachment in list(self._attached.items()):
+            try:
+                attachment.replace(kernel.program(self._programs[point]))
+            except LibbpfError as error:  # the interface has just gone, or changed: follow() sees to it
+                log.warning("%s", error)
+                self._detach(point)
 
     def close(self) -> None:
         """Take every program off."""
@@ -99,6 +103,8 @@ class ObservationPoints:
 
 def _attach(meter: Meter, kernel: Kernel, interface: Interface, direction: int) -> tuple[str, attach.Attachment]:
     """XDP where it is possible, worth it and sees everything, TC elsewhere. The program's name, and where it is."""
+    if interface.link is Link.UNKNOWN:
+        raise AttachError("its link layer is not one of those that xflowd reads: Ethernet, or none")
     obstacle = _xdp_obstacle(meter, interface, direction)
     if obstacle is None:
         try:
@@ -110,13 +116,13 @@ def _attach(meter: Meter, kernel: Kernel, interface: Interface, direction: int) 
             log.log(level, "%s: no XDP, %s: metering it by TC", interface.name, error)
     elif obstacle:
         log.info("%s: no XDP, %s", interface.name, obstacle)
-    program = f"tc_{_DIRECTION_NAMES[direction]}" + ("" if interface.has_link_layer else "_network")
+    program = f"tc_{_DIRECTION_NAMES[direction]}" + ("" if interface.link is Link.ETHERNET else "_network")
     return program, attach.attach_tc(kernel.program(program), interface.index, direction)
 
 
 def _xdp_obstacle(meter: Meter, interface: Interface, direction: int) -> str | None:
     """Why XDP is not even tried, empty where there is nothing to say about it; None where it is."""
-    if direction == EGRESS or meter.hook is Hook.TC or not interface.has_link_layer:
+    if direction == EGRESS or meter.hook is Hook.TC or interface.link is not Link.ETHERNET:
         return ""
     if meter.hook is Hook.XDP:
         return None

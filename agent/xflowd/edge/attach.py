@@ -9,10 +9,14 @@ import os
 from dataclasses import dataclass, field
 
 from xflowd.edge import libbpf
-from xflowd.metering.flow import INGRESS
+from xflowd.metering.flow import EGRESS, INGRESS
 
 #: The kernel does not know this kind of link (tcx is of 6.6), or the driver does not run XDP.
 _NOT_SUPPORTED = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, 524)
+
+
+#: Interfaces whose clsact is there because of us: it goes with the last filter, whoever's that is.
+_our_qdiscs: set[int] = set()
 
 
 class HookError(Exception):
@@ -46,7 +50,6 @@ class Filter:
     hook: str
     interface: int
     direction: int
-    owns_qdisc: bool
     options: libbpf.TcOptions = field(default_factory=libbpf.TcOptions)
 
     def replace(self, program: int) -> None:
@@ -60,7 +63,8 @@ class Filter:
         options = _tc_options(0, handle=self.options.handle, priority=self.options.priority)
         with contextlib.suppress(libbpf.LibbpfError):
             libbpf.call("bpf_tc_detach", c.byref(_tc_hook(self.interface, self.direction)), c.byref(options))
-        if self.owns_qdisc and not (_has_filters(self.interface, 0) or _has_filters(self.interface, 1)):
+        if self.interface in _our_qdiscs and not any(_has_filters(self.interface, way) for way in (INGRESS, EGRESS)):
+            _our_qdiscs.discard(self.interface)
             hook = _tc_hook(self.interface, self.direction)
             hook.attach_point = libbpf.BPF_TC_INGRESS | libbpf.BPF_TC_EGRESS
             with contextlib.suppress(libbpf.LibbpfError):
@@ -102,16 +106,16 @@ def _create_link(program: int, interface: int, kind: int, options: libbpf.LinkCr
 
 def _attach_filter(program: int, interface: int, direction: int) -> Filter:
     hook = _tc_hook(interface, direction)
-    owns_qdisc = True
     try:
         libbpf.call("bpf_tc_hook_create", c.byref(hook), what="adding clsact")
     except libbpf.LibbpfError as error:
         if error.errno != errno.EEXIST:
             raise
-        owns_qdisc = False
+    else:
+        _our_qdiscs.add(interface)
     options = _tc_options(program)
     libbpf.call("bpf_tc_attach", c.byref(hook), c.byref(options), what="adding a filter to clsact")
-    return Filter("TC (clsact)", interface, direction, owns_qdisc, options)
+    return Filter("TC (clsact)", interface, direction, options)
 
 
 def _has_filters(interface: int, direction: int) -> bool:

@@ -112,8 +112,8 @@ class Kernel:
     def detach(self, numbers: Slots) -> npt.NDArray[np.bool_]:
         """Make LIVE slots EXPIRING and wait until no program can write to them; for each whether it worked.
 
-        A slot that is not in the index is just being opened: it stays LIVE, to be tried again. EXPIRING comes
-        first, because a hint leads to a LIVE slot without the index.
+        EXPIRING comes first, because a hint leads to a LIVE slot without the index. A slot that was being opened
+        is left as its program has made it: LIVE and in the index, or DISCARDED.
         """
         self.slots["state"][numbers] = SlotState.EXPIRING
         versions = self.slots["key"]["ip_version"][numbers]
@@ -121,9 +121,13 @@ class Kernel:
         for version in (4, 6):
             rows = np.flatnonzero(versions == version)
             detached[rows] = self._delete(f"index_ipv{version}", numbers[rows])
-        self.slots["state"][numbers[~detached]] = SlotState.LIVE
         self.wait_grace_period()
-        return detached
+        for row in np.flatnonzero(~detached):
+            detached[row] = not self._is_indexed(int(numbers[row]))
+        states = self.slots["state"]
+        states[numbers[~detached & (states[numbers] == SlotState.EXPIRING)]] = SlotState.LIVE
+        expiring: npt.NDArray[np.bool_] = detached & (states[numbers] == SlotState.EXPIRING)
+        return expiring
 
     def records(self, numbers: Slots) -> npt.NDArray[np.void]:
         """A copy of slots, as they are now."""
@@ -188,6 +192,18 @@ class Kernel:
             yield key, value
             held = key  # the next call reads the key from its memory
             previous = held.ctypes.data
+
+    def _is_indexed(self, number: int) -> bool:
+        """Whether the index leads to this slot: its key may be another's, of which it was a double."""
+        key, found = self.slots["key"][number : number + 1].copy(), c.c_uint32()
+        index = self._map_fd(f"index_ipv{int(key['ip_version'][0])}")
+        try:
+            libbpf.call("bpf_map_lookup_elem", index, key.ctypes.data, c.byref(found))
+        except libbpf.LibbpfError as error:
+            if error.errno != errno.ENOENT:
+                raise
+            return False
+        return found.value == number
 
     def _delete(self, index: str, numbers: Slots) -> npt.NDArray[np.bool_]:
         """Delete slots' keys from an index. The kernel stops at a key that it does not have: go on behind it."""

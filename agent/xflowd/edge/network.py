@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import enum
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,10 @@ from pyroute2 import IPRoute
 
 from xflowd.metering.prefixes import Prefix
 
-_ARPHRD_ETHER, _ARPHRD_LOOPBACK = 1, 772
+Link = enum.Enum("Link", ["ETHERNET", "NONE", "UNKNOWN"])  # what a packet begins with
+
+#: ARPHRD_* of <linux/if_arp.h>: Ethernet and loopback; PPP, raw IP, IPIP, IP6 tunnel, SIT, GRE, GRE over IPv6, none.
+_LINKS = dict.fromkeys((1, 772), Link.ETHERNET) | dict.fromkeys((512, 519, 768, 769, 776, 778, 823, 65534), Link.NONE)
 #: Multicast groups of <linux/rtnetlink.h>: RTMGRP_LINK; RTMGRP_IPV4_ROUTE and RTMGRP_IPV6_ROUTE.
 LINKS, ROUTES = 0x1, 0x40 | 0x400
 MOST_ROUTES = 50_000  # reading more than these takes the agent too long
@@ -24,7 +28,7 @@ class Interface:
 
     index: int
     name: str
-    has_link_layer: bool  # frames begin with an Ethernet header
+    link: Link
     carries_vlans: bool  # VLAN devices stand on it, or it is a port of a bridge
     kind: str  # of a virtual device: veth, vlan, wireguard...; "" of others
 
@@ -38,7 +42,7 @@ def interfaces() -> list[Interface]:
         Interface(
             link["index"],
             link.get_attr("IFLA_IFNAME"),
-            link["ifi_type"] in (_ARPHRD_ETHER, _ARPHRD_LOOPBACK),
+            _LINKS.get(link["ifi_type"], Link.UNKNOWN),
             link["index"] in parents or link.get_attr("IFLA_MASTER") is not None,
             _kind(link),
         )

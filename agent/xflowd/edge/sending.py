@@ -39,8 +39,8 @@ class Destination:
         self._lookup: threading.Thread | None = None
         self._found: list[tuple[socket.AddressFamily, tuple[str, int]]] | str | None = None
         self._retry_ns = 0
+        self._stuck = False
         self.counters = SendingCounters()
-        self.last_failure = ""
 
     def ready(self, now_ns: int) -> bool:
         """Whether datagrams can be sent. Where not, this sets about to make it so: ask again later."""
@@ -54,9 +54,10 @@ class Destination:
             self._lookup.join(seconds)
 
     def send(self, datagrams: Iterable[memoryview | bytes]) -> None:
-        """Send in order. A failure is counted and the rest is tried all the same."""
+        """Send in order. A failure is counted and the rest tried all the same, but nothing waits twice."""
+        self._stuck = False
         for datagram in datagrams:
-            if self._socket is not None and self._send_one(datagram):
+            if self._socket is not None and not self._stuck and self._send_one(datagram):
                 self.counters.sent_datagrams += 1
                 self.counters.sent_octets += len(datagram)
             else:
@@ -91,6 +92,7 @@ class Destination:
                 self._failed("port unreachable")
             except TimeoutError:
                 self._failed("send buffer full")
+                self._stuck = True
                 return False
             except OSError as error:
                 self._failed(error.strerror or str(error))
@@ -99,7 +101,6 @@ class Destination:
 
     def _failed(self, reason: str) -> None:
         self.counters.failures[reason] = self.counters.failures.get(reason, 0) + 1
-        self.last_failure = reason
 
     def _open(self, now_ns: int) -> None:
         if self._found is None:
