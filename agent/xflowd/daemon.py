@@ -74,7 +74,7 @@ class Agent:
         present = network.interfaces()
         self.config = _with_default_interface(config)
         self._warn_unmatched(present)
-        self.kernel = Kernel(load_options(self.config, [interface.index for interface in present]))
+        self.kernel = _loaded(load_options(self.config, [interface.index for interface in present]))
         self._collectors = [CollectorSink(one, self.config.sampling) for one in self.config.collectors]
         self._points = ObservationPoints()
         self._know(present)
@@ -221,7 +221,7 @@ class Agent:
 
     def _reload_programs(self, options: LoadOptions) -> None:
         """The table or the programs are other ones now: these go into the place of the old, which are emptied."""
-        old, self.kernel = self.kernel, Kernel(options)
+        old, self.kernel = self.kernel, _loaded(options)
         self._points.replace(self.kernel)
         old.wait_grace_period()
         self.pipeline.flush(self._clock.now())
@@ -239,6 +239,12 @@ class Agent:
         self._collectors = [
             known.get(one) or CollectorSink(one, self.config.sampling) for one in self.config.collectors
         ]
+
+
+def _loaded(options: LoadOptions) -> Kernel:
+    kernel = Kernel(options)
+    kernel.start_sampling_anywhere()
+    return kernel
 
 
 def _with_default_interface(config: Config) -> Config:

@@ -95,6 +95,13 @@ class Kernel:
         """The time of the packets to come, where the object was loaded with a replayed clock."""
         self._control["replayed_ns"][0] = nanoseconds
 
+    def start_sampling_anywhere(self) -> None:
+        """Begin every window of the sampler at a place of its own, or each CPU's first packet would be taken."""
+        rate = self.options.sampling_rate
+        for column in ("window_position", "window_choice") if self.options.sampling_random else ("window_position",):
+            draws = np.frombuffer(os.urandom(8 * self.points.size), np.uint64) % np.uint64(rate)
+            self.points[column] = draws.reshape(self.points.shape)
+
     def adjust_clock(self) -> None:
         """Keep the programs' coarse clock within a tick behind CLOCK_MONOTONIC. Call it about once a second."""
         measured = self._sample_tick_base(0)
