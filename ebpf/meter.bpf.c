@@ -261,7 +261,6 @@ static __always_inline void fill_slot(void *ctx, enum hook hook, const struct pa
 	copy_macs(ctx, hook, slot);
 	if (!config.replayed_clock)
 		look_up_route(ctx, packet, slot);
-	slot->state = SLOT_LIVE;
 }
 
 static __always_inline long publish_slot(const struct flow_key *key, const __u32 *number)
@@ -279,8 +278,10 @@ static __always_inline struct flow_slot *open_slot(void *ctx, enum hook hook, co
 	if (!slot)
 		return NULL;
 	fill_slot(ctx, hook, packet, key, slot);
-	if (!publish_slot(key, number))
+	if (!publish_slot(key, number)) {
+		slot->state = SLOT_LIVE; /* not before: neither a hint nor the agent may come by a slot that can still lose */
 		return slot;
+	}
 	slot->state = SLOT_DISCARDED;
 	return find_slot(key, number);
 }

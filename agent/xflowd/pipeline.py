@@ -86,8 +86,11 @@ class Pipeline:
         return bool(self._own(flows(self.kernel.records(found.numbers), found.reasons)).all())
 
     def _end(self, found: expiry.Scan, now: Instant) -> None:
-        detached = self.kernel.detach(found.numbers) if len(found.numbers) else np.zeros(0, np.bool_)
-        numbers, reasons = found.numbers[detached], found.reasons[detached]
+        numbers, reasons = found.numbers, found.reasons
+        if len(numbers):
+            self.kernel.detach(numbers)
+        elif len(found.discarded):
+            self.kernel.wait_grace_period()
         overflow = self._overflow_flows(now)
         for at in range(0, len(numbers), _AT_ONCE):
             part = slice(at, at + _AT_ONCE)

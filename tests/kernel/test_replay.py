@@ -89,7 +89,9 @@ def _totals(flows: Records) -> Totals:
     sums: Counter[tuple[Key, str]] = Counter()
     for flow in flows:
         octets = 4 if flow["ip_version"] == 4 else 16
-        ends = [str(ipaddress.ip_address(flow[f"{end}_address"][:octets].tobytes())) for end in ("source", "destination")]
+        ends = [
+            str(ipaddress.ip_address(flow[f"{end}_address"][:octets].tobytes())) for end in ("source", "destination")
+        ]
         ports = [int(flow[f"{end}_transport_port"]) for end in ("source", "destination")]
         key = (ends[0], ends[1], int(flow["protocol_identifier"]), ports[0], ports[1], int(flow["icmp_type_code"]))
         sums[key, "packets"] += int(flow["packet_delta_count"])
@@ -99,7 +101,15 @@ def _totals(flows: Records) -> Totals:
 
 def _tshark(path: Path) -> tuple[Totals, int]:
     """By the outermost IP header of each packet; and how many packets have none that is to be reached."""
-    options = ["-n", "-o", "ip.defragment:FALSE", "-o", "ipv6.defragment:FALSE", "-o", "tcp.desegment_tcp_streams:FALSE"]
+    options = [
+        "-n",
+        "-o",
+        "ip.defragment:FALSE",
+        "-o",
+        "ipv6.defragment:FALSE",
+        "-o",
+        "tcp.desegment_tcp_streams:FALSE",
+    ]
     form = ["-T", "fields", "-E", "occurrence=f", "-E", "separator=|"]
     wanted = [word for name in _FIELDS for word in ("-e", name)]
     command = ["tshark", "-r", str(path), *options, *form, *wanted]

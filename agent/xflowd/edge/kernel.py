@@ -116,25 +116,16 @@ class Kernel:
         libbpf.call("bpf_prog_test_run_opts", program, self._test_run_by)
         return run.retval, run.duration
 
-    def detach(self, numbers: Slots) -> npt.NDArray[np.bool_]:
-        """Make LIVE slots EXPIRING and wait until no program can write to them; for each whether it worked.
+    def detach(self, numbers: Slots) -> None:
+        """Make LIVE slots EXPIRING, and wait until no program can write to them.
 
-        EXPIRING comes first, because a hint leads to a LIVE slot without the index. A slot that was being opened
-        is left as its program has made it: LIVE and in the index, or DISCARDED.
+        EXPIRING comes first, because a hint leads to a LIVE slot without the index.
         """
         self.slots["state"][numbers] = SlotState.EXPIRING
         versions = self.slots["key"]["ip_version"][numbers]
-        detached = np.zeros(len(numbers), np.bool_)
         for version in (4, 6):
-            rows = np.flatnonzero(versions == version)
-            detached[rows] = self._delete(f"index_ipv{version}", numbers[rows])
+            self._delete(f"index_ipv{version}", numbers[versions == version])
         self.wait_grace_period()
-        for row in np.flatnonzero(~detached):
-            detached[row] = not self._is_indexed(int(numbers[row]))
-        states = self.slots["state"]
-        states[numbers[~detached & (states[numbers] == SlotState.EXPIRING)]] = SlotState.LIVE
-        expiring: npt.NDArray[np.bool_] = detached & (states[numbers] == SlotState.EXPIRING)
-        return expiring
 
     def records(self, numbers: Slots) -> npt.NDArray[np.void]:
         """A copy of slots, as they are now."""
@@ -142,7 +133,10 @@ class Kernel:
         return copied
 
     def release(self, numbers: Slots) -> None:
-        """Give slots back to the programs. The grace period makes them see zeroes before they see the number."""
+        """Give slots back that no program can write to. The grace period makes programs see zeroes before the number.
+
+        A slot found DISCARDED is one of these once a grace period has passed since.
+        """
         if len(numbers) == 0:
             return
         self._words[numbers] = 0
@@ -200,37 +194,14 @@ class Kernel:
             held = key  # the next call reads the key from its memory
             previous = held.ctypes.data
 
-    def _is_indexed(self, number: int) -> bool:
-        """Whether the index leads to this slot: its key may be another's, of which it was a double."""
-        key, found = self.slots["key"][number : number + 1].copy(), c.c_uint32()
-        index = self._map_fd(f"index_ipv{int(key['ip_version'][0])}")
-        try:
-            libbpf.call("bpf_map_lookup_elem", index, key.ctypes.data, c.byref(found))
-        except libbpf.LibbpfError as error:
-            if error.errno != errno.ENOENT:
-                raise
-            return False
-        return found.value == number
-
-    def _delete(self, index: str, numbers: Slots) -> npt.NDArray[np.bool_]:
-        """Delete slots' keys from an index. The kernel stops at a key that it does not have: go on behind it."""
+    def _delete(self, index: str, numbers: Slots) -> None:
+        """Delete slots' keys from an index, in batches."""
         fd, size = self._map_fd(index), self._key_size(index)
         begin = self.slots.dtype.fields["key"][1] // 8  # type: ignore[index]
         keys = self._words[:, begin : begin + size // 8][numbers]
-        deleted, position = np.zeros(len(keys), np.bool_), 0
-        while position < len(keys):
-            count = c.c_uint32(min(_BATCH, len(keys) - position))
-            try:
-                libbpf.call("bpf_map_delete_batch", fd, keys[position:].ctypes.data, c.byref(count), None)
-            except libbpf.LibbpfError as error:
-                if error.errno != errno.ENOENT:
-                    raise
-                deleted[position : position + count.value] = True
-                position += count.value + 1
-                continue
-            deleted[position : position + count.value] = True
-            position += count.value
-        return deleted
+        for at in range(0, len(keys), _BATCH):
+            count = c.c_uint32(min(_BATCH, len(keys) - at))
+            libbpf.call("bpf_map_delete_batch", fd, keys[at:].ctypes.data, c.byref(count), None)
 
     def _publish(self, numbers: Slots) -> None:
         tail = int(self._control["free_tail"][0])
