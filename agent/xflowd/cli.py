@@ -49,21 +49,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for problem in error.problems:
             print(f"xflowd: {problem}", file=sys.stderr)
         return 2
-    except (LoadingError, OSError) as error:
+    except OSError as error:
         print(f"xflowd: {_told(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 0
 
 
-class LoadingError(Exception):
-    """The programs could not be loaded or attached; the message says why and how to mend it."""
-
-
-def _told(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror and error.filename:
-        return f"{error.filename}: {error.strerror}"
-    return str(error)
+def _told(error: OSError) -> str:
+    return f"{error.filename}: {error.strerror}" if error.strerror and error.filename else str(error)
 
 
 def _configured(options: argparse.Namespace) -> Config:
@@ -82,23 +76,15 @@ def _run(options: argparse.Namespace) -> int:
     config = _configured(options)
     # What only one command needs is imported by that command: start-up time and memory count on a router.
     from xflowd import daemon  # noqa: PLC0415
-    from xflowd.edge.kernel import LoadError  # noqa: PLC0415
 
-    try:
-        return daemon.run(config, lambda: _configured(options), options.format)
-    except LoadError as error:
-        raise LoadingError(str(error)) from None
+    return daemon.run(config, lambda: _configured(options), options.format)
 
 
 def _replay(options: argparse.Namespace) -> int:
     config = _configured(options)
     from xflowd import replay  # noqa: PLC0415
-    from xflowd.edge.kernel import LoadError  # noqa: PLC0415
 
-    try:
-        return replay.run(options.file, config, options.format)
-    except LoadError as error:
-        raise LoadingError(str(error)) from None
+    return replay.run(options.file, config, options.format)
 
 
 def _collect(options: argparse.Namespace) -> int:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import logging
 import selectors
-import signal
-import socket
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from types import FrameType
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +16,9 @@ from xflowd.collectors import CollectorSink
 from xflowd.config import Config, ConfigError, FlowKey, SamplingMode, unmatched
 from xflowd.edge import network
 from xflowd.edge.clock import Clock
-from xflowd.edge.kernel import Kernel, LoadOptions
+from xflowd.edge.kernel import Kernel
+from xflowd.edge.loading import LoadError, LoadOptions
+from xflowd.edge.signals import Signals
 from xflowd.metering.expiry import Timeouts
 from xflowd.metering.instant import Instant
 from xflowd.metering.prefixes import PrefixTable
@@ -88,7 +87,7 @@ class Agent:
 
     def run(self) -> None:
         """Meter and export until SIGTERM or SIGINT, then end every flow and leave the host as it was."""
-        with _Signals() as signals:
+        with Signals() as signals:
             try:
                 self._wait_for_names()
                 self._loop(signals)
@@ -100,7 +99,7 @@ class Agent:
         self._points.close()
         self.kernel.wait_grace_period()
         self.pipeline.flush(self._clock.now())
-        for line in summary(self.kernel, self.pipeline, self._collectors):
+        for line in summary(self.pipeline, self._collectors):
             log.info("%s", line)
         for collector in self._collectors:
             collector.close()
@@ -113,7 +112,7 @@ class Agent:
         now = self._clock.now()
         self.kernel.adjust_clock()
         self._follow_routes(now)
-        ignored = not_metered(self.kernel)
+        ignored = not_metered(self.pipeline.outcomes())
         for collector in self._collectors:
             collector.ignored_packets = ignored
         self.pipeline.tick(now)
@@ -123,24 +122,22 @@ class Agent:
 
     def _tell_overflow(self, now: Instant) -> None:
         """A table that is full costs accuracy, not packets; both are worth a line."""
-        outcomes = self.kernel.outcomes()
-        overflow, lost = (int(outcomes[name].sum()) for name in ("PACKETS_OVERFLOW", "PACKETS_UNCOUNTED"))
+        outcomes = self.pipeline.outcomes()
+        overflow, lost = outcomes["PACKETS_OVERFLOW"], outcomes["PACKETS_UNCOUNTED"]
         if overflow or lost:
             text = f"table full: {counted(overflow, 'packet')} without a flow of their own, {lost:,} lost"
             self._notice.tell(f"{text}: raise max_flows in [meter]", now.monotonic_ns)
 
     def reload(self) -> None:
         """Read the configuration again. One with faults changes nothing."""
+        present = network.interfaces()
         try:
             config = _with_default_interface(self._reread())
-        except (ConfigError, StartError) as error:
+            self._reload_programs(load_options(config, [interface.index for interface in present]))
+        except (ConfigError, StartError, LoadError) as error:
             log.error("configuration not read again, going on as before: %s", error)
             return
-        present = network.interfaces()
-        options = load_options(config, [interface.index for interface in present])
         before, self.config = self.config, config
-        if replace(options, buckets=self.kernel.options.buckets) != self.kernel.options:
-            self._reload_programs(options)
         self._reload_collectors(before)
         self.pipeline.timeouts, self.pipeline.sinks = timeouts(config), self._sinks()
         self._warn_unmatched(present)
@@ -149,7 +146,7 @@ class Agent:
         self._follow_interfaces(present)
         log.info("configuration read again")
 
-    def _loop(self, signals: _Signals) -> None:
+    def _loop(self, signals: Signals) -> None:
         next_tick = time.monotonic_ns() + _TICK_NS
         follow_at: float | None = None
         with selectors.DefaultSelector() as selector:
@@ -220,7 +217,9 @@ class Agent:
                 collector.wait(max(0.0, until - time.monotonic()))
 
     def _reload_programs(self, options: LoadOptions) -> None:
-        """The table or the programs are other ones now: these go into the place of the old, which are emptied."""
+        """Where table or programs have to be other ones: they go into the place of the old, which are emptied."""
+        if replace(options, buckets=self.kernel.options.buckets) == self.kernel.options:
+            return
         old, self.kernel = self.kernel, _loaded(options)
         self._points.replace(self.kernel)
         old.wait_grace_period()
@@ -255,53 +254,6 @@ def _with_default_interface(config: Config) -> Config:
     if name is None:
         raise StartError("no interface is named and there is no default route: name one with -i or in [meter]")
     return replace(config, meter=replace(config.meter, interfaces=(name,)))
-
-
-class _Signals:
-    """SIGTERM, SIGINT and SIGHUP as things to look at, and a descriptor that becomes readable with them."""
-
-    def __init__(self) -> None:
-        self.stop = False
-        self._reload = False
-        self._read, self._write = socket.socketpair()
-        self._read.setblocking(False)
-        self._write.setblocking(False)
-
-    def __enter__(self) -> _Signals:
-        self._before = {number: signal.signal(number, self._note) for number in _SIGNALS}
-        self._wakeup = signal.set_wakeup_fd(self._write.fileno(), warn_on_full_buffer=False)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        signal.set_wakeup_fd(self._wakeup)
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._read.close()
-        self._write.close()
-
-    def fileno(self) -> int:
-        return self._read.fileno()
-
-    def drain(self) -> None:
-        """Forget the octets that made the descriptor readable."""
-        try:
-            self._read.recv(4096)
-        except BlockingIOError:
-            return
-
-    def take_reload(self) -> bool:
-        """Whether SIGHUP has come since the last call."""
-        asked, self._reload = self._reload, False
-        return asked
-
-    def _note(self, number: int, _frame: FrameType | None) -> None:
-        if number == signal.SIGHUP:
-            self._reload = True
-        else:
-            self.stop = True
-
-
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 def run(config: Config, reread: Callable[[], Config], style: str) -> int:

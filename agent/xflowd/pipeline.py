@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -53,6 +54,7 @@ class Pipeline:
         self.counters = FlowCounters()
         self.prefixes = PrefixTable([])
         self.live = 0
+        self._retired: Counter[str] = Counter()
         self._overflow: dict[bytes, tuple[int, int, int]] = {}
 
     def tick(self, now: Instant) -> None:
@@ -72,9 +74,15 @@ class Pipeline:
 
     def switch(self, kernel: Kernel) -> None:
         """Go on with another table, after flush() has emptied this one."""
+        self._retired = self.outcomes()
         self.kernel = kernel
         self._overflow.clear()
         self.counters.overflow_packets = 0
+
+    def outcomes(self) -> Counter[str]:
+        """Packets by enum packet_outcome of flow.h, of all interfaces, and of the tables before this one too."""
+        current = {name: int(counts.sum()) for name, counts in self.kernel.outcomes().items()}
+        return self._retired + Counter(current)
 
     def _would_only_feed_itself(self, found: expiry.Scan, now: Instant) -> bool:
         """Our own export traffic is metered like any other. Were its flows sent alone, that would make the next

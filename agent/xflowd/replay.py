@@ -117,7 +117,7 @@ def _feed(replay: Replay, path: str) -> CaptureError | None:
 def _report(replay: Replay, collectors: list[CollectorSink]) -> None:
     counters = replay.pipeline.counters
     flows = counted(sum(counters.flows.values()), "flow")
-    print(f"{counted(replay.read, 'packet')} read; {packets_line(replay.kernel, replay.pipeline)}", file=sys.stderr)
+    print(f"{counted(replay.read, 'packet')} read; {packets_line(replay.pipeline)}", file=sys.stderr)
     print(f"{flows}, {counted(counters.octet_total_count, 'octet')}", file=sys.stderr)
     for reason, count in replay.skipped.items():
         print(f"{counted(count, 'packet')} skipped: {reason}", file=sys.stderr)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import psutil
 
 from xflowd.collectors import CollectorSink
-from xflowd.edge.kernel import Kernel
 from xflowd.notices import counted
 from xflowd.pipeline import Pipeline
 
@@ -20,24 +19,23 @@ _OUTCOMES = {
 }
 
 
-def not_metered(kernel: Kernel) -> int:
+def not_metered(outcomes: Mapping[str, int]) -> int:
     """Packets that ended in no flow, sampling apart (ignoredPacketTotalCount, IANA 164)."""
-    outcomes = kernel.outcomes()
-    return sum(int(outcomes[name].sum()) for name in _OUTCOMES if name != "PACKETS_SAMPLED_OUT")
+    return sum(outcomes.get(name, 0) for name in _OUTCOMES if name != "PACKETS_SAMPLED_OUT")
 
 
-def packets(kernel: Kernel, pipeline: Pipeline) -> str:
+def packets(pipeline: Pipeline) -> str:
     """The equation of all packets seen."""
-    outcomes = {name: int(counts.sum()) for name, counts in kernel.outcomes().items()}
+    outcomes = pipeline.outcomes()
     flows = counted(sum(pipeline.counters.flows.values()), "flow")
     terms = [f"{pipeline.counters.packet_total_count:,} in {flows}"]
     terms += [f"{outcomes[name]:,} {text}" for name, text in _OUTCOMES.items() if outcomes[name]]
     return f"{counted(outcomes['PACKETS_SEEN'], 'packet')} seen = {' + '.join(terms)}"
 
 
-def summary(kernel: Kernel, pipeline: Pipeline, collectors: Sequence[CollectorSink]) -> Iterator[str]:
+def summary(pipeline: Pipeline, collectors: Sequence[CollectorSink]) -> Iterator[str]:
     """Packets, flows by the reason of their end, each collector, and what the agent itself has used."""
-    yield packets(kernel, pipeline)
+    yield packets(pipeline)
     ends = [f"{count:,} {reason.name.lower().replace('_', ' ')}" for reason, count in pipeline.counters.flows.items()]
     yield f"{counted(pipeline.counters.octet_total_count, 'octet')}; flows ended by: {', '.join(ends)}"
     for collector in collectors:

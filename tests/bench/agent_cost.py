@@ -14,7 +14,8 @@ import psutil
 from lab.agent import COMMAND
 from lab.namespaces import Namespace, namespaces
 from lab.process import wait_until
-from xflowd.edge.kernel import Kernel, LoadOptions
+from xflowd.edge.kernel import Kernel
+from xflowd.edge.loading import LoadOptions
 from xflowd.edge.sending import Destination
 from xflowd.exporting.announcing import MeterStatistics, SamplingAnnouncement
 from xflowd.exporting.process import ExportingProcess

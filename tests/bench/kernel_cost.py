@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from xflowd.edge import libbpf
-from xflowd.edge.kernel import Kernel, LoadOptions
+from xflowd.edge.kernel import Kernel
+from xflowd.edge.loading import LoadOptions
 
 _HERE = Path(__file__).parent
 _RUNS, _REPEAT = 5, 2_000_000

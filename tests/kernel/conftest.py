@@ -10,7 +10,8 @@ import pytest
 
 from kernel.namespace import inside
 from lab.namespaces import Namespace, namespaces
-from xflowd.edge.kernel import Kernel, LoadOptions
+from xflowd.edge.kernel import Kernel
+from xflowd.edge.loading import LoadOptions
 
 Load = Callable[..., Kernel]
 

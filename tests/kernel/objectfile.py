@@ -8,8 +8,8 @@ from functools import cache
 import numpy as np
 
 from xflowd.edge import libbpf
-from xflowd.edge.kernel import OBJECT
 from xflowd.edge.layout import Layout
+from xflowd.edge.loading import OBJECT
 
 
 @cache

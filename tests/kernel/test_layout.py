@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from kernel.objectfile import enumeration, structure
-from xflowd.edge.kernel import LoadOptions
+from xflowd.edge.loading import LoadOptions
 from xflowd.metering.flow import EGRESS, INGRESS
 from xflowd.metering.table import SlotState
 

@@ -10,7 +10,8 @@ import pytest
 from kernel.frames import DESTINATION_MAC, SOURCE_IPV4, SOURCE_IPV6, SOURCE_MAC, destination, numbered
 from kernel.packets import CUT, PACKETS, Flow, Packet
 from kernel.running import DIRECTIONS, TC_ACT_UNSPEC, XDP_PASS, Run, can_run, live_flows, outcomes, run
-from xflowd.edge.kernel import Kernel, LoadOptions
+from xflowd.edge.kernel import Kernel
+from xflowd.edge.loading import LoadOptions
 
 LOOPBACK = 1  # the interface of a test run
 NETWORK_HOOKS = [name for name in DIRECTIONS if name.endswith("_network")]

@@ -10,6 +10,7 @@ import pytest
 from lab import traffic
 from lab.agent import Agent, Collector, write_configuration, xflowd
 from lab.flow import ICMP, Count, Key, totals
+from lab.process import wait_until
 from lab.topology import LINKS, Network
 from lab.wireshark import Tshark
 
@@ -81,3 +82,38 @@ def test_a_hangup_reads_the_file_again(network: Network) -> None:
     exported = totals(old.flows() + new.flows())[Key(A.host4, B.host4, ICMP, 0, 0)]
     assert exported.packets == count.packets + 3
     assert totals(new.flows())[Key(A.host4, B.host4, ICMP, 0, 0)].packets >= count.packets
+
+
+@pytest.mark.parametrize("hook", ["tc", "xdp"])
+def test_a_hangup_that_changes_the_table_misses_no_packet(network: Network, hook: str) -> None:
+    """Other programs and another table go into the place of the old ones while packets come, again and again."""
+    tshark = Tshark(network.collector, NEW, listen=True)
+    path, count = network.directory / "xflowd.conf", 600
+    collectors = [Collector("one", f"{LINKS['collector'].host4}:{NEW}", "ipfix")]
+    write_configuration(path, collectors, hook=hook, max_flows=1000)
+    agent = Agent(network.router, "-c", path)
+    pings = network.a.start("ping", "-q", "-n", "-c", str(count), "-i", "0.005", B.host4)
+    for flows in (2000, 3000, 4000):
+        write_configuration(path, collectors, hook=hook, max_flows=flows)
+        before = agent.log.count("read again")
+        agent.hang_up()
+        wait_until(lambda before=before: agent.log.count("read again") > before, "the file read again")
+    assert pings.wait() == 0
+    assert agent.stop() == 0
+    tshark.stop()
+    assert totals(tshark.flows())[Key(A.host4, B.host4, ICMP, 0, 0)].packets == count
+    assert f"{2 * count:,} packets seen = {2 * count:,} in" in agent.log
+
+
+def test_a_file_with_faults_at_a_hangup_changes_nothing(network: Network) -> None:
+    tshark = Tshark(network.collector, NEW, listen=True)
+    path = network.directory / "xflowd.conf"
+    write_configuration(path, [Collector("one", f"{LINKS['collector'].host4}:{NEW}", "ipfix")])
+    agent = Agent(network.router, "-c", path)
+    path.write_text("[meter]\ninterfacs = lan\n")
+    agent.hang_up()
+    assert "interfacs" in agent.wait_for_log("going on as before")
+    count = traffic.ping(network.a, B.host4, 5)
+    assert agent.stop() == 0
+    tshark.stop()
+    assert totals(tshark.flows())[Key(A.host4, B.host4, ICMP, 0, 0)] == count

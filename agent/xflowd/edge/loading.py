@@ -1,0 +1,115 @@
+"""The eBPF object: found, set up for this host and this configuration, and loaded."""
+
+from __future__ import annotations
+
+import ctypes as c
+import errno
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from xflowd.edge import libbpf
+from xflowd.edge.layout import Layout
+
+OBJECT = Path(__file__).parent.parent / "meter.bpf.o"
+PROGRAMS = ("read_clocks", "xdp_ingress", "tc_ingress", "tc_egress", "tc_ingress_network", "tc_egress_network")
+
+
+class LoadError(OSError):
+    """The kernel or libbpf refused the programs; the message says why and how to mend it."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadOptions:
+    """What is fixed before the programs are loaded. `buckets` (a power of two) tells interfaces apart."""
+
+    max_flows: int
+    key_fields: tuple[str, ...] = ("KEY_VLAN",)
+    sampling_rate: int = 1
+    sampling_random: bool = False
+    buckets: int = 64
+    replayed_clock: bool = False
+    programs: tuple[str, ...] = PROGRAMS
+
+
+def load(options: LoadOptions) -> int:
+    """Load with XDP fragments, for jumbo frames; kernels before 5.18 do not know them: load without."""
+    if not OBJECT.exists():
+        raise LoadError(f"{OBJECT}: the eBPF object is not built: run scripts/setup, or make -C ebpf")
+    for fragments in (True, False):
+        libbpf.messages.clear()
+        handle = libbpf.call("bpf_object__open_file", os.fsencode(OBJECT), None, what=str(OBJECT))
+        _configure(handle, options)
+        if not fragments:
+            xdp = libbpf.call("bpf_object__find_program_by_name", handle, b"xdp_ingress")
+            libbpf.call("bpf_program__set_flags", xdp, 0)
+        try:
+            libbpf.call("bpf_object__load", handle, what="loading the eBPF programs")
+            return int(handle)
+        except libbpf.LibbpfError as error:
+            libbpf.close(handle)
+            failure = error
+        if failure.errno in (errno.EPERM, errno.EACCES) and os.geteuid() != 0:
+            raise LoadError("loading eBPF programs is not allowed: run as root, or with CAP_BPF and CAP_NET_ADMIN")
+        if failure.errno == errno.ENOMEM:
+            raise LoadError(f"no memory for {options.max_flows} flows: lower max_flows in [meter]")
+    raise LoadError(
+        f"{failure}: {libbpf.verifier_reason()}:"
+        f" Linux 5.10 or later with CONFIG_BPF_SYSCALL is needed, this is {os.uname().release}"
+    )
+
+
+def _configure(handle: int, options: LoadOptions) -> None:
+    ring = 1 << (options.max_flows - 1).bit_length()
+    rows = 2 * options.buckets * possible_cpus()
+    sizes = {
+        "slots": options.max_flows,
+        "index_ipv4": options.max_flows,
+        "index_ipv6": options.max_flows,
+        "free_slots": ring,
+        "hints": 1 << _hint_bits(options),
+        "observation_points": rows,
+    }
+    for name, entries in sizes.items():
+        found = libbpf.call("bpf_object__find_map_by_name", handle, name.encode(), what=f"map {name}")
+        libbpf.call("bpf_map__set_max_entries", found, entries, what=f"map {name}")
+    for name in PROGRAMS:
+        program = libbpf.call("bpf_object__find_program_by_name", handle, name.encode(), what=name)
+        libbpf.call("bpf_program__set_autoload", program, name in options.programs)
+
+    layout = Layout(libbpf.call("bpf_object__btf", handle))
+    fields = layout.enumeration("key_field")
+    rodata = libbpf.call("bpf_object__find_map_by_name", handle, b".rodata.config", what="map .rodata.config")
+    size = c.c_size_t()
+    address = libbpf.call("bpf_map__initial_value", rodata, c.byref(size))
+    memory = memoryview((c.c_uint8 * size.value).from_address(address))
+    config = np.ndarray((1,), layout.structure("meter_config"), memory)
+    config["key_fields"] = sum(fields[name] for name in options.key_fields)
+    config["sampling_rate"] = options.sampling_rate
+    config["sampling_random"] = options.sampling_random
+    config["slot_mask"] = ring - 1
+    config["bucket_mask"] = options.buckets - 1
+    config["atomic_counters"] = Path("/sys/kernel/realtime").exists()
+    config["hint_shift"] = 64 - _hint_bits(options)
+    config["tick_ns"] = tick_ns()
+    config["hash_multipliers"] = np.frombuffer(os.urandom(48), np.uint64) | np.uint64(1)
+    config["replayed_clock"] = options.replayed_clock
+
+
+def tick_ns() -> int:
+    """The length of a jiffy: what CLOCK_MONOTONIC_COARSE (clock 6 on Linux) moves by."""
+    return round(time.clock_getres(6) * 10**9)
+
+
+def possible_cpus() -> int:
+    """How many CPUs this kernel may ever have: the highest number of /sys/devices/system/cpu/possible, and one."""
+    text = Path("/sys/devices/system/cpu/possible").read_text()
+    return int(text.strip().replace("-", ",").split(",")[-1]) + 1
+
+
+def _hint_bits(options: LoadOptions) -> int:
+    """Two sets of two hints for each flow: few flows then share a set with two others."""
+    return (options.max_flows - 1).bit_length() + 1

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * ebpf/parse.bpf.h as the hooks in meter.bpf.c call it. A file of its own, because the edges that the fuzzer has
+ * reached are counted here alone.
+ */
+#include <string.h>
+
+#include "parse.bpf.h"
+#include "parsed.h"
+
+static void address(uint8_t *to, const void *ipv4, const void *ipv6, int version)
+{
+	if (version == 4)
+		memcpy(to, ipv4, 4);
+	else
+		memcpy(to, ipv6, 16);
+}
+
+static struct meaning as_meaning(const struct packet *packet, const struct flow_key *key)
+{
+	struct meaning meaning = {
+		.outcome = PACKETS_PARSED,
+		.octets = packet->octets,
+		.headers_length = packet->headers_length,
+		.flow_label = packet->flow_label,
+		.source_port = bpf_ntohs(key->source_transport_port),
+		.destination_port = bpf_ntohs(key->destination_transport_port),
+		.vlan_id = key->vlan_id,
+		.customer_vlan_id = key->dot1q_customer_vlan_id,
+		.protocol = key->protocol_identifier,
+		.ip_version = key->ip_version,
+		.class_of_service = packet->class_of_service,
+		.ttl = packet->ttl,
+		.tcp_flags = packet->tcp_flags,
+		.later_fragment = packet->fragment,
+	};
+
+	address(meaning.source, &key->source_ipv4_address, key->source_ipv6_address, key->ip_version);
+	address(meaning.destination, &key->destination_ipv4_address, key->destination_ipv6_address, key->ip_version);
+	return meaning;
+}
+
+struct meaning parse_packet(const struct reading *reading)
+{
+	struct packet packet = {
+		.cursor = { (void *)reading->frame, (void *)(reading->frame + reading->length) },
+		.length = reading->whole_length,
+		.segments = reading->segments,
+		.segment_size = reading->segment_size,
+	};
+	struct flow_key key = {};
+	enum packet_outcome outcome;
+	int depth = 0;
+
+	if (reading->tag_taken)
+		push_vlan(&key, depth++, reading->tci);
+	outcome = reading->has_ethernet ? parse_ethernet(&packet, &key, depth) :
+					  parse_network(&packet, &key, bpf_htons(reading->ether_type));
+	return outcome == PACKETS_PARSED ? as_meaning(&packet, &key) : (struct meaning){ .outcome = outcome };
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What the headers of a packet say, by a reader that shares no line with ebpf/parse.bpf.h. All numbers are in host
+ * order; what the packet does not have is 0.
+ */
+#ifndef XFLOWD_REFERENCE_H
+#define XFLOWD_REFERENCE_H
+
+#include <stdint.h>
+
+/* The frame as a hook has it. */
+struct reading {
+	const uint8_t *frame;
+	uint32_t length; /* octets of it that can be read */
+	uint32_t has_ethernet; /* else it begins with its network header, of type ether_type */
+	uint32_t ether_type;
+	uint32_t tag_taken; /* a VLAN tag was taken off the frame before: tci */
+	uint32_t tci;
+	uint32_t whole_length; /* of the frame, with what cannot be read */
+	uint32_t segments; /* packets on the wire that it stands for */
+	uint32_t segment_size; /* their payload; 0 where it is one packet */
+};
+
+/* enum packet_outcome of flow.h says what `outcome` means; of another than PACKETS_PARSED the rest means nothing. */
+struct meaning {
+	uint32_t outcome;
+	uint32_t octets; /* IP header and payload, on the wire, of all segments */
+	uint32_t headers_length; /* IP and transport headers that every segment repeats */
+	uint32_t flow_label;
+	uint16_t source_port;
+	uint16_t destination_port; /* of ICMP: type * 256 + code */
+	uint16_t vlan_id;
+	uint16_t customer_vlan_id;
+	uint8_t protocol;
+	uint8_t ip_version;
+	uint8_t class_of_service;
+	uint8_t ttl;
+	uint8_t tcp_flags;
+	uint8_t later_fragment;
+	uint8_t source[16]; /* an IPv4 address is the first four */
+	uint8_t destination[16];
+};
+
+struct meaning read_packet(const struct reading *reading);
+
+#endif
