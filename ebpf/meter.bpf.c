@@ -374,7 +374,7 @@ static __always_inline int count_overflow(const struct flow_key *key, __u32 pack
 	}
 	if (!record)
 		return -1;
-	record->flow_end_ns = exact_ns();
+	record->flow_end_ns = coarse_ns();
 	__sync_fetch_and_add(&record->octet_total_count, octets);
 	__sync_fetch_and_add(&record->packet_total_count, packets);
 	return 0;
