@@ -17,7 +17,7 @@ from xflowd.config import Config, ConfigError, FlowKey, SamplingMode, unmatched
 from xflowd.edge import network
 from xflowd.edge.clock import Clock
 from xflowd.edge.kernel import Kernel
-from xflowd.edge.loading import LoadError, LoadOptions
+from xflowd.edge.loading import LoadOptions
 from xflowd.edge.signals import Signals
 from xflowd.metering.expiry import Timeouts
 from xflowd.metering.instant import Instant
@@ -65,7 +65,7 @@ class Agent:
         """`reread` gives the configuration as it is at SIGHUP; without a collector flows are printed in `style`."""
         self._reread, self._style = reread, style
         self._names: dict[int, str] = {}
-        self._notice = Notice()
+        self._notice, self._troubles = Notice(), Notice()
         self._printer: Printer | None = None
         self._clock = Clock()
         self._watch, self._route_watch = network.Watch(network.LINKS), network.Watch(network.ROUTES)
@@ -85,14 +85,13 @@ class Agent:
             self._points.close()
             raise
 
-    def run(self) -> None:
+    def run(self, signals: Signals) -> None:
         """Meter and export until SIGTERM or SIGINT, then end every flow and leave the host as it was."""
-        with Signals() as signals:
-            try:
-                self._wait_for_names()
-                self._loop(signals)
-            finally:
-                self.close()
+        try:
+            self._wait_for_names()
+            self._loop(signals)
+        finally:
+            self.close()
 
     def close(self) -> None:
         """Take the programs off, end and send what they have counted."""
@@ -130,11 +129,11 @@ class Agent:
 
     def reload(self) -> None:
         """Read the configuration again. One with faults changes nothing."""
-        present = network.interfaces()
         try:
+            present = network.interfaces()
             config = _with_default_interface(self._reread())
             self._reload_programs(load_options(config, [interface.index for interface in present]))
-        except (ConfigError, StartError, LoadError) as error:
+        except (ConfigError, StartError, OSError) as error:
             log.error("configuration not read again, going on as before: %s", error)
             return
         before, self.config = self.config, config
@@ -161,8 +160,7 @@ class Agent:
                 if self._watch.changed() and follow_at is None:
                     follow_at = time.monotonic() + _SETTLE_SECONDS
                 if follow_at is not None and time.monotonic() >= follow_at:
-                    follow_at = None
-                    self._follow_interfaces(network.interfaces())
+                    follow_at = None if self._interfaces_followed() else time.monotonic() + 1
                 if time.monotonic_ns() >= next_tick:
                     self.tick()
                     next_tick = max(next_tick + _TICK_NS, time.monotonic_ns())
@@ -191,7 +189,10 @@ class Agent:
         if recently or not (self._route_watch.changed() or self._routes_read_ns is None):
             return
         self._routes_read_ns = now.monotonic_ns
-        self.pipeline.prefixes = PrefixTable(network.prefixes())
+        try:
+            self.pipeline.prefixes = PrefixTable(network.prefixes())
+        except OSError as error:
+            self._troubles.tell(f"prefix lengths stay as they were: {error}", now.monotonic_ns)
 
     def _know(self, present: list[network.Interface]) -> None:
         """Remember interfaces' names, for collectors and for the table."""
@@ -199,6 +200,15 @@ class Agent:
         self._names.update((interface.index, interface.name) for interface in present)
         for collector in self._collectors:
             collector.interfaces = self._names
+
+    def _interfaces_followed(self) -> bool:
+        """Look at the interfaces again; where the system does not say which there are, that is for another time."""
+        try:
+            self._follow_interfaces(network.interfaces())
+        except OSError as error:
+            self._troubles.tell(f"interfaces: {error}", time.monotonic_ns())
+            return False
+        return True
 
     def _require_points(self) -> None:
         """At the start every interface that matches has to be metered; later a failure is only told."""
@@ -258,10 +268,11 @@ def _with_default_interface(config: Config) -> Config:
 
 def run(config: Config, reread: Callable[[], Config], style: str) -> int:
     """Run until told to stop; the exit code."""
-    try:
-        agent = Agent(config, reread, style)
-    except StartError as error:
-        print(f"xflowd: {error}", file=sys.stderr)
-        return 2
-    agent.run()
+    with Signals() as signals:
+        try:
+            agent = Agent(config, reread, style)
+        except StartError as error:
+            print(f"xflowd: {error}", file=sys.stderr)
+            return 2
+        agent.run(signals)
     return 0

@@ -91,7 +91,7 @@ class ObservationPoints:
         way = _DIRECTION_NAMES[direction]
         try:
             program, attachment = _attach(meter, kernel, interface, direction)
-        except (LibbpfError, AttachError) as error:
+        except (OSError, AttachError) as error:
             reason = str(error)
             self.refused[interface.name, direction] = reason
             log.warning("cannot meter %s %s: %s", interface.name, way, reason)

@@ -168,13 +168,20 @@ class Kernel:
             previous = held.ctypes.data
 
     def _delete(self, index: str, numbers: Slots) -> None:
-        """Delete slots' keys from an index, in batches."""
+        """Delete slots' keys from an index, in batches. The kernel stops at a key that is not there: go on behind it."""
         fd, size = self._map_fd(index), self._key_size(index)
         begin = self.slots.dtype.fields["key"][1] // 8  # type: ignore[index]
         keys = self._words[:, begin : begin + size // 8][numbers]
-        for at in range(0, len(keys), _BATCH):
+        at = 0
+        while at < len(keys):
             count = c.c_uint32(min(_BATCH, len(keys) - at))
-            libbpf.call("bpf_map_delete_batch", fd, keys[at:].ctypes.data, c.byref(count), None)
+            try:
+                libbpf.call("bpf_map_delete_batch", fd, keys[at:].ctypes.data, c.byref(count), None)
+            except libbpf.LibbpfError as error:
+                if error.errno != errno.ENOENT:
+                    raise
+                at += 1
+            at += count.value
 
     def _publish(self, numbers: Slots) -> None:
         tail = int(self._control["free_tail"][0])

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import enum
 import socket
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
 
 from xflowd.metering.prefixes import Prefix
 
@@ -33,9 +35,19 @@ class Interface:
     kind: str  # of a virtual device: veth, vlan, wireguard...; "" of others
 
 
+@contextlib.contextmanager
+def _netlink() -> Iterator[IPRoute]:
+    """A netlink socket, of which every failure is an OSError."""
+    try:
+        with IPRoute() as netlink:
+            yield netlink
+    except NetlinkError as error:
+        raise OSError(error.code, f"netlink: {error}") from None
+
+
 def interfaces() -> list[Interface]:
-    """All interfaces of this network namespace."""
-    with IPRoute() as netlink:
+    """All interfaces of this network namespace. Raises OSError, as all functions here."""
+    with _netlink() as netlink:
         links = list(netlink.get_links())
     parents = {link.get_attr("IFLA_LINK") for link in links if _kind(link) == "vlan"}
     return [
@@ -58,7 +70,7 @@ def _kind(link: object) -> str:
 def default_route_interface() -> str | None:
     """The name of the interface that the default route leaves by, IPv4's before IPv6's."""
     names = {interface.index: interface.name for interface in interfaces()}
-    with IPRoute() as netlink:
+    with _netlink() as netlink:
         for family in (socket.AF_INET, socket.AF_INET6):
             routes = [route for route in netlink.get_routes(family=family) if route["dst_len"] == 0]
             mine = [route for route in routes if route.get_attr("RTA_TABLE", route["table"]) == _MAIN_TABLE]
@@ -81,7 +93,10 @@ def strips_vlan_tags(name: str) -> bool:
     from pyroute2.ethtool.ethtool import Ethtool  # noqa: PLC0415 - asked of interfaces that carry VLANs only
 
     with Ethtool() as ethtool:
-        features = ethtool.get_features(name).features
+        try:
+            features = ethtool.get_features(name).features
+        except NetlinkError as error:
+            raise OSError(error.code, f"netlink: {error}") from None
         return bool(features["rx-vlan-hw-parse"].enable) if "rx-vlan-hw-parse" in features else False
 
 
@@ -90,7 +105,7 @@ def prefixes() -> list[Prefix]:
     if _routes_known() > MOST_ROUTES:
         return []
     found: list[Prefix] = []
-    with IPRoute() as netlink:
+    with _netlink() as netlink:
         for family, version in ((socket.AF_INET, 4), (socket.AF_INET6, 6)):
             for route in netlink.get_routes(family=family, table=_MAIN_TABLE):
                 destination = route.get_attr("RTA_DST")
