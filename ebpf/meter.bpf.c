@@ -15,6 +15,7 @@
 #define ADDRESS_FAMILY_IPV4 2
 #define ADDRESS_FAMILY_IPV6 10
 #define MAXIMUM_LENGTH 65535 /* an IPv6 packet can have 40 octets more */
+#define GSO_BY_FRAGMENTS 0xffff /* segment_size of SCTP: its packets were put together from whole ones */
 #define LINEAR_OCTETS 128 /* enough for the headers of all but the strangest packets */
 
 /* Which context a program has, and what its frames begin with. A constant in each hook. */
@@ -315,7 +316,10 @@ static __always_inline void note_extremes(struct flow_count *count, const struct
 {
 	__u32 longest = packet->octets, shortest = packet->octets;
 
-	if (packet->segments > 1) {
+	if (packet->segments > 1 && packet->segment_size == GSO_BY_FRAGMENTS) {
+		longest = packet->octets / packet->segments; /* the mean: each has a length of its own, and none is told */
+		shortest = longest;
+	} else if (packet->segments > 1) {
 		longest = packet->headers_length + packet->segment_size;
 		shortest = packet->octets - (packet->segments - 1) * longest; /* the last one */
 	}
@@ -453,7 +457,8 @@ int read_clocks(struct xdp_md *ctx)
 	return XDP_PASS;
 }
 
-SEC("xdp.frags")
+/* Loaded with BPF_F_XDP_HAS_FRAGS where the kernel knows it: the section "xdp.frags" could not be loaded elsewhere. */
+SEC("xdp")
 int xdp_ingress(struct xdp_md *ctx)
 {
 	struct packet packet = {

@@ -167,6 +167,12 @@ static const volatile struct extension_kind extension_kinds[256] = {
 	[PROTOCOL_DESTINATION_OPTIONS] = { 0xff, 1, 3, 0, 0 },
 };
 
+/* Octets of the packet by its own length field, which says nothing of a GSO packet. */
+static __always_inline __u32 length_told(const struct packet *packet)
+{
+	return packet->segments > 1 || packet->segment_size ? ~0U : packet->octets;
+}
+
 /*
  * From the fixed header to the transport. Headers that do not fit into the frame end the walk: the packet still
  * belongs to a flow, of the last protocol that is known. The offset is masked for the verifier again: all lengths
@@ -177,6 +183,7 @@ static __always_inline void walk_extensions(struct packet *packet, struct flow_k
 	const volatile struct extension_kind *kind;
 	void *begin = packet->cursor.position;
 	struct extension_header *header;
+	__u32 told = length_told(packet);
 	__be16 fragment = 0;
 	__u32 offset = 0;
 	int i;
@@ -185,6 +192,8 @@ static __always_inline void walk_extensions(struct packet *packet, struct flow_k
 		kind = &extension_kinds[protocol];
 		header = begin + offset;
 		if (!kind->plus || fragment || (void *)(header + 1) > packet->cursor.end)
+			break;
+		if (sizeof(struct ipv6hdr) + offset + sizeof(*header) > told)
 			break;
 		fragment = header->fragment_offset & kind->offset_mask;
 		offset += ((header->length & kind->length_mask) + kind->plus) << (kind->shift & 3);
@@ -220,9 +229,17 @@ static __always_inline enum packet_outcome parse_ipv6(struct packet *packet, str
 	return PACKETS_PARSED;
 }
 
+/* The next `size` octets behind the IP headers, or NULL: what the frame has behind the packet's end is padding. */
+static __always_inline void *take_transport(struct packet *packet, __u32 skipped, __u32 size)
+{
+	if (packet->headers_length + skipped + size > length_told(packet))
+		return NULL;
+	return take(&packet->cursor, size);
+}
+
 static __always_inline void parse_ports(struct packet *packet, struct flow_key *key)
 {
-	struct ports *ports = take(&packet->cursor, sizeof(*ports));
+	struct ports *ports = take_transport(packet, 0, sizeof(*ports));
 
 	if (!ports)
 		return;
@@ -236,7 +253,7 @@ static __always_inline void parse_tcp(struct packet *packet, struct flow_key *ke
 	__u8 *rest;
 
 	parse_ports(packet, key);
-	rest = take(&packet->cursor, 10);
+	rest = take_transport(packet, sizeof(struct ports), 10);
 	if (!rest)
 		return;
 	packet->tcp_flags = rest[9];
@@ -245,7 +262,7 @@ static __always_inline void parse_tcp(struct packet *packet, struct flow_key *ke
 
 static __always_inline void parse_icmp(struct packet *packet, struct flow_key *key)
 {
-	__be16 *type_code = take(&packet->cursor, sizeof(*type_code));
+	__be16 *type_code = take_transport(packet, 0, sizeof(*type_code));
 
 	if (type_code)
 		key->destination_transport_port = *type_code;
@@ -262,11 +279,14 @@ static __always_inline void parse_transport(struct packet *packet, struct flow_k
 		break;
 	case PROTOCOL_UDP:
 	case PROTOCOL_UDPLITE:
-		packet->headers_length += 8;
 		parse_ports(packet, key);
+		packet->headers_length += 8;
+		break;
+	case PROTOCOL_SCTP:
+		parse_ports(packet, key);
+		packet->headers_length += 12; /* the common header (RFC 9260 3.1) */
 		break;
 	case PROTOCOL_DCCP:
-	case PROTOCOL_SCTP:
 		parse_ports(packet, key);
 		break;
 	case PROTOCOL_ICMP:

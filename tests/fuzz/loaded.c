@@ -18,7 +18,8 @@
 /* A packet, and how it is run. Python knows the same structure. */
 struct spoilt {
 	uint32_t length;
-	uint32_t segments; /* 0: not told, or one */
+	uint32_t segments; /* of a GSO packet, else 0 */
+	uint32_t told; /* the GSO packet says how many segments it is */
 	uint32_t segment_size;
 	int32_t result; /* of the run: 0, an errno, or enum broken_promise */
 	struct meaning meaning;
@@ -133,21 +134,25 @@ void read_spoilt(const uint8_t *frame, struct spoilt *packet, int network)
 	packet->meaning = read_packet(&reading);
 }
 
-/* Every fourth packet is a GSO packet, as long as its segments say; every other of these does not tell how many. */
+/* Every fourth packet that is long enough is a GSO packet; every other of these does not tell its segments. */
 static void add_segments(const uint8_t *frame, struct spoilt *packet, int network, uint64_t *state)
 {
-	uint32_t size = 1 + below(state, 256), payload, at;
+	uint32_t size = 1 + below(state, 64), payload, at;
 
 	if (packet->meaning.outcome != PACKETS_PARSED || below(state, 4))
 		return;
+	packet->segment_size = size; /* what the headers are may depend on it */
+	read_spoilt(frame, packet, network);
 	at = network ? 0 : 14 + 4 * (ether_type(frame) == 0x8100 || ether_type(frame) == 0x88a8);
 	if (at == 18 && (frame[16] << 8 | frame[17]) != (packet->meaning.ip_version == 4 ? 0x0800 : 0x86dd))
 		at = 22;
-	if (packet->length <= at + packet->meaning.headers_length + size)
+	if (packet->length <= at + packet->meaning.headers_length + size) {
+		packet->segment_size = 0;
 		return;
+	}
 	payload = packet->length - at - packet->meaning.headers_length;
-	packet->segment_size = size;
 	packet->segments = (payload + size - 1) / size;
+	packet->told = below(state, 2);
 }
 
 /* Fill rows with spoilt packets, drawn from `bank`: rows and their lengths. */
@@ -167,17 +172,16 @@ void spoil(const uint8_t *bank, const uint32_t *lengths, uint32_t banked, uint64
 		read_spoilt(frame, &packet, network);
 		if (!xdp)
 			add_segments(frame, &packet, network, &seed);
-		if (packet.segments)
-			read_spoilt(frame, &packet, network);
+		read_spoilt(frame, &packet, network);
 		packets[i++] = packet;
 	}
 }
 
-static int run(int program, const uint8_t *frame, struct spoilt *packet, uint32_t verdict, int told)
+static int run(int program, const uint8_t *frame, struct spoilt *packet, uint32_t verdict)
 {
 	static uint8_t out[ROW];
 	struct __sk_buff context = {
-		.gso_segs = told ? packet->segments : 0,
+		.gso_segs = packet->told ? packet->segments : 0,
 		.gso_size = packet->segment_size,
 	};
 	union bpf_attr attributes = {};
@@ -198,9 +202,9 @@ static int run(int program, const uint8_t *frame, struct spoilt *packet, uint32_
 	return attributes.test.data_size_out != packet->length || memcmp(out, frame, packet->length) ? CHANGED_FRAME : 0;
 }
 
-/* Run a batch. Of GSO packets every other one, by its row, does not tell how many segments it has. */
+/* Run a batch: what came of each is in `result`. */
 void run_batch(int program, const uint8_t *rows, struct spoilt *packets, uint32_t count, uint32_t verdict)
 {
 	for (uint32_t i = 0; i < count; i++)
-		packets[i].result = run(program, rows + (size_t)i * ROW, &packets[i], verdict, packets[i].length % 2);
+		packets[i].result = run(program, rows + (size_t)i * ROW, &packets[i], verdict);
 }

@@ -6,8 +6,6 @@
  * Where the RFCs leave a choice to whoever meters, or a packet breaks them, these are the choices of xflowd:
  *   - Two VLAN tags, and only of the TPIDs 0x8100 and 0x88a8. What is behind a third is not IP.
  *   - A contradiction within the fixed header is found before the octets behind it are missed.
- *   - The frame ends a packet, not its own length field: what a frame has behind that (padding, RFC 894) can be taken
- *     for the ports of a packet that is too short to have any.
  *   - IPv6 extension headers in any order and number up to eight; what follows the eighth is the protocol. Mobility,
  *     HIP and Shim6 headers (135, 139, 140) are protocols, and so is everything behind an IPv4 header.
  *   - Four octets of an extension header suffice to step over it, out of the frame if need be.
@@ -30,6 +28,12 @@ static uint32_t octet(const struct reading *r, uint32_t at)
 static uint32_t two(const struct reading *r, uint32_t at)
 {
 	return octet(r, at) << 8 | octet(r, at + 1);
+}
+
+/* Where the packet ends by its own length: what an Ethernet frame has behind that is padding (RFC 894). */
+static int belongs(const struct reading *r, uint32_t end, uint32_t at, uint32_t octets)
+{
+	return (r->segments > 1 || r->segment_size || at + octets <= end) && at + octets <= r->length;
 }
 
 static int there(const struct reading *r, uint32_t at, uint32_t octets)
@@ -101,17 +105,17 @@ static uint32_t read_ipv4(const struct reading *r, struct meaning *m, uint32_t a
 }
 
 /* How long the extension header of this kind is (RFC 8200 4, RFC 4302 2); 0 for what is none. */
-static uint32_t extension_length(const struct reading *r, uint32_t kind, uint32_t at)
+static uint32_t extension_length(const struct reading *r, uint32_t kind, uint32_t at, uint32_t end)
 {
 	switch (kind) {
 	case 0: /* Hop-by-Hop Options */
 	case 43: /* Routing */
 	case 60: /* Destination Options */
-		return there(r, at, 4) ? 8 + octet(r, at + 1) * 8 : 0;
+		return belongs(r, end, at, 4) ? 8 + octet(r, at + 1) * 8 : 0;
 	case 44: /* Fragment */
-		return there(r, at, 4) ? 8 : 0;
+		return belongs(r, end, at, 4) ? 8 : 0;
 	case 51: /* Authentication */
-		return there(r, at, 4) ? 8 + octet(r, at + 1) * 4 : 0;
+		return belongs(r, end, at, 4) ? 8 + octet(r, at + 1) * 4 : 0;
 	default:
 		return 0;
 	}
@@ -136,7 +140,7 @@ static uint32_t read_ipv6(const struct reading *r, struct meaning *m, uint32_t a
 	memcpy(m->destination, r->frame + at + 24, 16);
 	at += 40;
 	for (seen = 0; seen < MOST_EXTENSIONS && !m->later_fragment; seen++) {
-		step = extension_length(r, m->protocol, at);
+		step = extension_length(r, m->protocol, at, begin + m->octets);
 		if (!step)
 			break;
 		if (m->protocol == 44)
@@ -148,37 +152,40 @@ static uint32_t read_ipv6(const struct reading *r, struct meaning *m, uint32_t a
 	return at;
 }
 
-static void read_ports(const struct reading *r, struct meaning *m, uint32_t at)
+static void read_ports(const struct reading *r, struct meaning *m, uint32_t at, uint32_t end)
 {
-	if (!there(r, at, 4))
+	if (!belongs(r, end, at, 4))
 		return;
 	m->source_port = two(r, at);
 	m->destination_port = two(r, at + 2);
 }
 
 /* RFC 9293 3.1, RFC 768, RFC 3828, RFC 4340 5.1, RFC 9260 3.1, RFC 792, RFC 4443 2.1. As much of it as is there. */
-static void read_transport(const struct reading *r, struct meaning *m, uint32_t at)
+static void read_transport(const struct reading *r, struct meaning *m, uint32_t at, uint32_t end)
 {
 	switch (m->protocol) {
 	case 6:
-		if (there(r, at, 14)) {
+		if (belongs(r, end, at, 14)) {
 			m->tcp_flags = octet(r, at + 13);
 			m->headers_length += octet(r, at + 12) / 16 * 4;
 		}
-		read_ports(r, m, at);
+		read_ports(r, m, at, end);
 		break;
 	case 17:
 	case 136:
 		m->headers_length += 8;
-		read_ports(r, m, at);
+		read_ports(r, m, at, end);
+		break;
+	case 132:
+		m->headers_length += 12;
+		read_ports(r, m, at, end);
 		break;
 	case 33:
-	case 132:
-		read_ports(r, m, at);
+		read_ports(r, m, at, end);
 		break;
 	case 1:
 	case 58:
-		m->destination_port = there(r, at, 2) ? two(r, at) : 0;
+		m->destination_port = belongs(r, end, at, 2) ? two(r, at) : 0;
 		break;
 	}
 }
@@ -205,7 +212,7 @@ struct meaning read_packet(const struct reading *reading)
 	if (meaning.outcome != PACKETS_PARSED)
 		return meaning;
 	if (!meaning.later_fragment)
-		read_transport(reading, &meaning, payload);
+		read_transport(reading, &meaning, payload, at + meaning.octets);
 	spread(reading, &meaning, at);
 	return meaning;
 }

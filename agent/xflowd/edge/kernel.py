@@ -168,7 +168,7 @@ class Kernel:
             previous = held.ctypes.data
 
     def _delete(self, index: str, numbers: Slots) -> None:
-        """Delete slots' keys from an index, in batches. The kernel stops at a key that is not there: go on behind it."""
+        """Delete slots' keys from an index. The kernel stops a batch at a key that is not there: go on behind it."""
         fd, size = self._map_fd(index), self._key_size(index)
         begin = self.slots.dtype.fields["key"][1] // 8  # type: ignore[index]
         keys = self._words[:, begin : begin + size // 8][numbers]

@@ -43,9 +43,7 @@ def load(options: LoadOptions) -> int:
         libbpf.messages.clear()
         handle = libbpf.call("bpf_object__open_file", os.fsencode(OBJECT), None, what=str(OBJECT))
         _configure(handle, options)
-        if not fragments:
-            xdp = libbpf.call("bpf_object__find_program_by_name", handle, b"xdp_ingress")
-            libbpf.call("bpf_program__set_flags", xdp, 0)
+        _set_flags(handle, fragments)
         try:
             libbpf.call("bpf_object__load", handle, what="loading the eBPF programs")
             return int(handle)
@@ -60,6 +58,17 @@ def load(options: LoadOptions) -> int:
         f"{failure}: {libbpf.verifier_reason()}:"
         f" Linux 5.10 or later with CONFIG_BPF_SYSCALL is needed, this is {os.uname().release}"
     )
+
+
+def _set_flags(handle: int, fragments: bool) -> None:
+    """Packets lie as the network stack aligns them. Where the CPU needs that (MIPS), the verifier cannot know it:
+    it takes every packet for an Ethernet frame, and the lengths of extension headers for any number."""
+    for name in PROGRAMS:
+        flags = libbpf.BPF_F_ANY_ALIGNMENT
+        if fragments and name == "xdp_ingress":
+            flags |= libbpf.BPF_F_XDP_HAS_FRAGS
+        program = libbpf.call("bpf_object__find_program_by_name", handle, name.encode(), what=name)
+        libbpf.call("bpf_program__set_flags", program, flags)
 
 
 def _configure(handle: int, options: LoadOptions) -> None:

@@ -1,0 +1,84 @@
+"""`scripts/fuzz`: the parser of the kernel's programs, in the host's compiler and in the kernel, on spoilt packets."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from contextlib import closing
+from pathlib import Path
+
+from fuzz import building, fuzzing
+from fuzz.loaded import BATCH, Bank, Loaded, banks
+from fuzz.seeds import Seed, bank, of_captures
+from kernel.running import DIRECTIONS
+from xflowd.edge.loading import LoadError
+
+CAPTURES = Path(__file__).resolve().parents[3] / "shared" / "captures"
+_OF_THE_TIME = 0.7  # that fuzzing on the host may take
+
+
+def main() -> int:
+    """Fuzz, and say how it went; 1 where there is a difference."""
+    options = _options()
+    seeds = bank() + of_captures(sorted(CAPTURES.glob("*.pcap*")))
+    print(f"seeds: {len(seeds)} packets; --seed {options.seed} repeats this run")
+    deadline = time.monotonic() + options.seconds
+    try:
+        with tempfile.TemporaryDirectory() as name:
+            fault = _on_host(Path(name), seeds, options) or _in_kernel(Path(name), seeds, options, deadline)
+    except (building.BuildError, LoadError) as error:
+        sys.exit(f"fuzz: {error}")
+    print(fault or "verdict: no difference")
+    return int(bool(fault))
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser("scripts/fuzz", description=__doc__)
+    parser.add_argument("--cases", metavar="N", type=int, default=10_000_000, help="on the host (10 million)")
+    parser.add_argument("--loaded", metavar="N", type=int, default=1_000_000, help="in the kernel (1 million)")
+    parser.add_argument("--seconds", metavar="S", type=float, default=300, help="end after them in any case (300)")
+    parser.add_argument("--seed", metavar="N", type=int, default=time.time_ns() % 2**20, help="of the mutations (any)")
+    return parser.parse_args()
+
+
+def _on_host(directory: Path, seeds: list[Seed], options: argparse.Namespace) -> str:
+    corpus = fuzzing.write_seeds(seeds, directory / "seeds")
+    seconds = options.seconds * _OF_THE_TIME
+    fuzzed = fuzzing.fuzz(building.fuzzer(directory), corpus, options.cases, seconds, options.seed)
+    print(f"host: {fuzzed.cases:,} cases, {fuzzed.rate:,.0f} a second, with ASan and UBSan")
+    if fuzzed.fault:
+        return fuzzed.fault
+    corpora = [corpus, *fuzzing.found_beside(corpus)]
+    reached, edges = fuzzing.coverage(building.edge_counter(directory), corpora)
+    print(f"coverage: {reached} of the parser's {edges} edges")
+    return ""
+
+
+def _in_kernel(directory: Path, seeds: list[Seed], options: argparse.Namespace, deadline: float) -> str:
+    library, of_seeds = building.library(directory), banks(seeds + fuzzing.read_found(directory / "seeds"))
+    batches = -(-options.loaded // len(DIRECTIONS) // BATCH)
+    for left, program in zip(range(len(DIRECTIONS), 0, -1), DIRECTIONS, strict=True):
+        began = time.monotonic()
+        until = began + max(0.0, deadline - began) / left
+        with closing(Loaded(library, program)) as loaded:
+            done, fault = _batches(loaded, of_seeds[loaded.bare], options.seed, batches, until)
+        rate = done * BATCH / (time.monotonic() - began)
+        print(f"{program}: {done * BATCH:,} packets, {rate:,.0f} a second")
+        if fault:
+            return fault
+    return ""
+
+
+def _batches(loaded: Loaded, of_seeds: Bank, seed: int, most: int, until: float) -> tuple[int, str]:
+    """How many were run before the time was over, and what was wrong with the last."""
+    for number in range(most):
+        fault = loaded.difference(*loaded.spoil(of_seeds, seed + number))
+        if fault or time.monotonic() > until:
+            return number + 1, fault
+    return most, ""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

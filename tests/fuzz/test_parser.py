@@ -1,0 +1,121 @@
+"""Proves that the kernel's parser reads spoilt packets as the RFCs have it, and that a fault in it would be found."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fuzz import building, fuzzing
+from fuzz.expected import Packets
+from fuzz.loaded import Loaded, banks
+from fuzz.seeds import Seed, bank, of_captures
+from kernel.running import DIRECTIONS
+
+CAPTURES = Path(__file__).resolve().parents[3] / "shared" / "captures"
+CASES = 400_000
+MOST_SECONDS = 5.0
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="eBPF needs root")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A change of parse.bpf.h, and what the fuzzer must say of it."""
+
+    name: str
+    right: str
+    wrong: str
+    said: str
+
+
+FAULTS = [
+    Fault("reads behind the frame", "(void *)(header + 1) > packet->cursor.end", "(void *)header > packet->cursor.end",
+          "AddressSanitizer"),
+    Fault("header length in octets", "header_length = ip->ihl * 4", "header_length = ip->ihl * 5", "difference"),
+    Fault("fragments of a high offset", "IPV4_FRAGMENT_OFFSET 0x1fff", "IPV4_FRAGMENT_OFFSET 0x0fff",
+          "later_fragment: the parser 0, the reference 1"),
+    Fault("authentication header", "AUTHENTICATION] = { 0xff, 2,", "AUTHENTICATION] = { 0xff, 1,", "difference"),
+    Fault("an extension header more", "IPV6_EXTENSION_HEADERS 8", "IPV6_EXTENSION_HEADERS 9", "difference"),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def seeds() -> list[Seed]:
+    return bank() + of_captures(sorted(CAPTURES.glob("*.pcap*")))
+
+
+@pytest.fixture(scope="module")
+def fuzzer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where clang cannot build it the message says what to install."""
+    try:
+        return building.fuzzer(tmp_path_factory.mktemp("fuzzer"))
+    except building.BuildError as error:
+        pytest.fail(str(error), pytrace=False)
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return building.library(tmp_path_factory.mktemp("loaded"))
+
+
+@pytest.fixture
+def corpus(tmp_path: Path, seeds: list[Seed]) -> Path:
+    return fuzzing.write_seeds(seeds, tmp_path / "seeds")
+
+
+@pytest.fixture(scope="module", params=DIRECTIONS)
+def loaded(request: pytest.FixtureRequest, library: Path) -> Iterator[Loaded]:
+    with closing(Loaded(library, request.param)) as program:
+        yield program
+
+
+def test_parser_and_reference_read_alike(fuzzer: Path, tmp_path: Path, corpus: Path) -> None:
+    """And every edge of the parser is reached but for that of a VLAN tag behind the second, which nothing pushes."""
+    fuzzed = fuzzing.fuzz(fuzzer, corpus, CASES, MOST_SECONDS, seed=1)
+    assert not fuzzed.fault, fuzzed.fault
+    assert fuzzed.cases > CASES / 4
+    reached, edges = fuzzing.coverage(building.edge_counter(tmp_path), [corpus, *fuzzing.found_beside(corpus)])
+    assert reached >= edges - 3
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_fault_is_found(tmp_path: Path, corpus: Path, fault: Fault) -> None:
+    spoilt = shutil.copytree(building.EBPF, tmp_path / "ebpf", ignore=shutil.ignore_patterns("*.o"))
+    source = (spoilt / "parse.bpf.h").read_text()
+    assert source.count(fault.right) == 1, "the parser has changed: so must this fault"
+    (spoilt / "parse.bpf.h").write_text(source.replace(fault.right, fault.wrong))
+    fuzzed = fuzzing.fuzz(building.fuzzer(tmp_path, spoilt), corpus, CASES, MOST_SECONDS, seed=1)
+    assert fault.said in fuzzed.fault
+
+
+def alone_in_its_flow(packets: Packets) -> int:
+    """A packet that no other can hide in the counters of their flow: one with a source address of its own."""
+    _, first, counts = np.unique(packets["meaning"]["source"], axis=0, return_index=True, return_counts=True)
+    lonely = np.sort(first[(counts == 1) & (packets["meaning"]["outcome"][first] == 0)])
+    return int(lonely[len(lonely) // 2])
+
+
+@needs_root
+def test_table_is_what_the_reference_says(loaded: Loaded, seeds: list[Seed]) -> None:
+    of_seeds = banks(seeds)[loaded.bare]
+    for seed in range(4):
+        fault = loaded.difference(*loaded.spoil(of_seeds, seed))
+        assert not fault, fault
+
+
+@needs_root
+@pytest.mark.parametrize("loaded", ["tc_ingress"], indirect=True)
+@pytest.mark.parametrize("column", ["octets", "ttl", "source_port", "tcp_flags", "vlan_id", "outcome"])
+def test_wrong_packet_is_found_among_many(loaded: Loaded, seeds: list[Seed], column: str) -> None:
+    """The reference's answer for one packet is falsified: that packet, alone, is what the difference shows."""
+    rows, packets = loaded.spoil(banks(seeds)[loaded.bare], seed=1)
+    victim = alone_in_its_flow(packets)
+    packets["meaning"][column][victim] ^= 4
+    packet = rows[victim, : packets["length"][victim]].tobytes().hex()
+    assert f"packet {packet}" in loaded.difference(rows, packets)
