@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -69,6 +70,12 @@ class Wire:
         shown = [self.space.run(*command.split()) for command in [*show, "tc qdisc show"]]
         return "\n".join(line for text in shown for line in text.splitlines() if "valid_lft" not in line)
 
+    def wait_for(self, before: str) -> None:
+        """Until it all is as before: links that programs come and go by settle a moment later."""
+        with contextlib.suppress(TimeoutError):
+            wait_until(lambda: self.attached() == before, "what was there before", 5)
+        assert self.attached() == before
+
     def forget(self, device: str) -> None:
         """The device is another one now."""
         for name in (device, f"{device}-end"):
@@ -112,7 +119,7 @@ def test_every_packet_is_seen_and_nothing_is_left(load: Load, wire: Wire, way: W
     assert (flow["packet_delta_count"], flow["octet_delta_count"]) == (300, 300 * 48)
     assert flow["egress_interface" if way.direction else "ingress_interface"] == ONE
     assert seen(kernel) == 300
-    assert wire.attached() == before
+    wire.wait_for(before)
 
 
 @each_way
@@ -162,7 +169,7 @@ def test_tc_takes_several_programs(load: Load, wire: Wire, legacy: bool) -> None
         wait_for(kernel, 1)
     for one in both:
         one.close()
-    assert wire.attached() == before
+    wire.wait_for(before)
 
 
 def test_driver_without_xdp_is_told(load: Load, wire: Wire) -> None:
@@ -189,7 +196,7 @@ def test_clsact_goes_with_its_last_program(load: Load, wire: Wire, order: tuple[
     wire.send(FRAME, (INGRESS, EGRESS)[order[1]])
     wait_for(kernel, 1)
     attachments[order[1]].close()
-    assert wire.attached() == before
+    wire.wait_for(before)
 
 
 @pytest.mark.parametrize("direction", [INGRESS, EGRESS])
@@ -199,11 +206,11 @@ def test_clsact_of_others_stays(load: Load, wire: Wire, direction: int) -> None:
     ours, theirs = load(), load()
     before = wire.attached()
     attach.attach_tc(ours.program("tc_ingress"), ONE, direction, legacy=True).close()
-    assert wire.attached() == before
+    wire.wait_for(before)
     other = attach.attach_tc(theirs.program("tc_egress"), ONE, EGRESS, legacy=True)
     before = wire.attached()
     attach.attach_tc(ours.program("tc_ingress"), ONE, direction, legacy=True).close()
-    assert wire.attached() == before
+    wire.wait_for(before)
     other.close()
     assert "clsact" in wire.space.run("tc", "qdisc", "show")
 
