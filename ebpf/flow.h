@@ -70,7 +70,7 @@ struct flow_count {
 
 /*
  * One flow. The CPU that opened it adds to `own` without atomics, every other CPU to `others` with them; the agent
- * takes the two together. An IPv4 packet of a known flow touches the first cache line only.
+ * takes the two together; only flags and extremes of `others` may miss one of two CPUs that come at once. An IPv4 packet of a known flow touches the first cache line only.
  */
 struct flow_slot {
 	enum slot_state state; /* one octet */

@@ -16,7 +16,9 @@
 #define ADDRESS_FAMILY_IPV6 10
 #define MAXIMUM_LENGTH 65535 /* an IPv6 packet can have 40 octets more */
 #define GSO_BY_FRAGMENTS 0xffff /* segment_size of SCTP: its packets were put together from whole ones */
-#define LINEAR_OCTETS 128 /* enough for the headers of all but the strangest packets */
+#define LINEAR_OCTETS 128 /* to pull of an skb whose headers lie elsewhere: enough for all but the strangest */
+#define LINEAR_IPV4 54 /* Ethernet, IP and TCP headers: with as much in place, nothing is pulled, for that copies */
+#define LINEAR_OTHERS 74
 
 /* Which context a program has, and what its frames begin with. A constant in each hook. */
 enum hook {
@@ -219,7 +221,8 @@ static __always_inline void look_up_route(void *ctx, const struct packet *packet
 		__builtin_memcpy(route.ipv6_dst, key->destination_ipv6_address, sizeof(route.ipv6_dst));
 	}
 	outcome = bpf_fib_lookup(ctx, &route, sizeof(route), flags);
-	if (outcome != BPF_FIB_LKUP_RET_SUCCESS && outcome != BPF_FIB_LKUP_RET_NO_NEIGH)
+	if (outcome != BPF_FIB_LKUP_RET_SUCCESS && outcome != BPF_FIB_LKUP_RET_NO_NEIGH &&
+	    outcome != BPF_FIB_LKUP_RET_FRAG_NEEDED)
 		return;
 
 	if (key->flow_direction == FLOW_INGRESS)
@@ -481,9 +484,11 @@ static __always_inline void meter_skb(struct __sk_buff *skb, enum flow_direction
 		.other_interface = direction == FLOW_EGRESS ? skb->ingress_ifindex : 0,
 	};
 	struct flow_key key = { .interface = skb->ifindex, .flow_direction = direction };
+	__s64 linear = (void *)(long)skb->data_end - (void *)(long)skb->data;
+	__s64 needed = skb->protocol == bpf_htons(ETH_P_IP) ? LINEAR_IPV4 : LINEAR_OTHERS;
 	int depth = 0;
 
-	if (skb->data + LINEAR_OCTETS > skb->data_end && skb->data + skb->len > skb->data_end)
+	if (linear < needed && linear < skb->len)
 		bpf_skb_pull_data(skb, skb->len < LINEAR_OCTETS ? skb->len : LINEAR_OCTETS);
 	packet.cursor.position = (void *)(long)skb->data;
 	packet.cursor.end = (void *)(long)skb->data_end;

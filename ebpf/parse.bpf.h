@@ -124,12 +124,14 @@ static __always_inline enum packet_outcome parse_ipv4(struct packet *packet, str
 {
 	struct iphdr *ip = take(&packet->cursor, sizeof(*ip));
 	__u32 header_length;
+	__u8 first;
 
 	if (!ip)
 		return PACKETS_TOO_SHORT;
-	header_length = ip->ihl * 4;
+	first = *(__u8 *)ip; /* no bit-fields: their order is that of the host where this is built */
+	header_length = (first & 0x0f) * 4;
 	packet->octets = bpf_ntohs(ip->tot_len);
-	if (ip->version != 4 || header_length < sizeof(*ip))
+	if (first >> 4 != 4 || header_length < sizeof(*ip))
 		return PACKETS_MALFORMED;
 	if (packet->octets < header_length && packet->segments == 1)
 		return PACKETS_MALFORMED;
@@ -213,9 +215,9 @@ static __always_inline enum packet_outcome parse_ipv6(struct packet *packet, str
 
 	if (!ip)
 		return PACKETS_TOO_SHORT;
-	if (ip->version != 6)
-		return PACKETS_MALFORMED;
 	first = bpf_ntohl(*(__be32 *)ip);
+	if (first >> 28 != 6)
+		return PACKETS_MALFORMED;
 	packet->octets = bpf_ntohs(ip->payload_len) + sizeof(*ip);
 	packet->ttl = ip->hop_limit;
 	packet->class_of_service = first >> 20;

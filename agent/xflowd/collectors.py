@@ -51,7 +51,8 @@ class CollectorSink:
             self.unsent_flows += len(ended)
             return
         statistics = MeterStatistics(self.ignored_packets, self.unsent_flows)
-        self.destination.send(self.process.export(ended, now, self.interfaces, statistics))
+        datagrams = self.process.export(ended, now, self.interfaces, statistics)
+        self.destination.send(datagrams, now.monotonic_ns)
 
     def due(self, now: Instant) -> bool:
         """Whether templates go out even without flows."""

@@ -59,10 +59,13 @@ class ObservationPoints:
         for point in self._attached.keys() - points.keys():
             self._detach(point)
         self.names = {interface.index: interface.name for interface in wanted}
-        self.refused = {}
+        before, self.refused = self.refused, {}
         for point, interface in points.items():
             if point not in self._attached:
                 self._try(meter, kernel, interface, point[1])
+        for (name, direction), reason in self.refused.items():
+            if before.get((name, direction)) != reason:
+                log.warning("cannot meter %s %s: %s", name, _DIRECTION_NAMES[direction], reason)
 
     def replace(self, kernel: Kernel) -> None:
         """Run another load of the programs from here on; no packet is missed."""
@@ -94,7 +97,6 @@ class ObservationPoints:
         except (OSError, AttachError) as error:
             reason = str(error)
             self.refused[interface.name, direction] = reason
-            log.warning("cannot meter %s %s: %s", interface.name, way, reason)
             return
         self._attached[interface.index, direction] = attachment
         self._programs[interface.index, direction] = program

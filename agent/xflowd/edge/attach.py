@@ -82,9 +82,9 @@ def attach_xdp(program: int, interface: int) -> Link:
     except libbpf.LibbpfError as error:
         if error.errno in (errno.EBUSY, errno.EEXIST):
             raise HookBusyError("another XDP program is there") from None
-        if error.errno in _NOT_SUPPORTED:
-            raise HookError(f"its driver does not run XDP as it is set up ({error.strerror})") from None
-        raise
+        if error.errno == errno.ENODEV:
+            raise
+        raise HookError(f"its driver does not run XDP as it is set up ({error.strerror})") from None
 
 
 def attach_tc(program: int, interface: int, direction: int, legacy: bool = False) -> Attachment:
@@ -92,7 +92,9 @@ def attach_tc(program: int, interface: int, direction: int, legacy: bool = False
     kind = libbpf.BPF_TCX_INGRESS if direction == INGRESS else libbpf.BPF_TCX_EGRESS
     if not legacy:
         try:
-            return Link("TC", _create_link(program, interface, kind, None))
+            # First of all: a program before ours that ends the chain would hide its packets.
+            first = libbpf.LinkCreateOptions(sz=c.sizeof(libbpf.LinkCreateOptions), flags=libbpf.BPF_F_BEFORE)
+            return Link("TC", _create_link(program, interface, kind, first))
         except libbpf.LibbpfError as error:
             if error.errno not in _NOT_SUPPORTED:
                 raise
@@ -121,11 +123,14 @@ def _attach_filter(program: int, interface: int, direction: int) -> Filter:
 def _has_filters(interface: int, direction: int) -> bool:
     """Whether anything is attached there: bpf_tc_query() of handle and priority 0 is refused, so ask netlink."""
     from pyroute2 import IPRoute  # noqa: PLC0415 - only kernels before 6.6 need this
+    from pyroute2.netlink.exceptions import NetlinkError  # noqa: PLC0415
 
     parent = 0xFFFFFFF2 if direction == INGRESS else 0xFFFFFFF3  # TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_IN/EGRESS)
-    with IPRoute() as netlink, contextlib.suppress(Exception):
-        return bool(list(netlink.get_filters(index=interface, parent=parent)))
-    return False
+    try:
+        with IPRoute() as netlink:
+            return bool(list(netlink.get_filters(index=interface, parent=parent)))
+    except (NetlinkError, OSError):
+        return True  # who knows: a qdisc too many is better than somebody's filter gone
 
 
 def _tc_hook(interface: int, direction: int) -> libbpf.TcHook:

@@ -19,6 +19,8 @@ from xflowd.edge.loading import LoadOptions, load, tick_ns
 from xflowd.metering.table import SlotState
 
 _BATCH = 16384  # keys a system call
+_BUSY = (errno.EBUSY, errno.EDEADLK, errno.ETIMEDOUT)  # a bucket's lock was not to be had
+_PATIENCE = 1000
 
 Slots = npt.NDArray[np.uint32]
 
@@ -34,6 +36,13 @@ class Kernel:
         """Load the programs and map the tables. Raises LoadError."""
         self.options = options
         self._handle = load(options)
+        try:
+            self._set_up()
+        except BaseException:
+            libbpf.close(self._handle)
+            raise
+
+    def _set_up(self) -> None:
         self.layout = Layout(libbpf.call("bpf_object__btf", self._handle))
         self.slots = self._mapped("slots", self.layout.structure("flow_slot"))
         # The same memory as items that numpy copies at one go, and as 64-bit words:
@@ -41,7 +50,7 @@ class Kernel:
         self._words = self._octets.view(np.uint64).reshape(len(self.slots), -1)
         points = self._mapped("observation_points", self.layout.structure("observation_point"))
         #: [CPU, direction, interface bucket]
-        self.points = points.reshape(-1, 2, options.buckets)
+        self.points = points.reshape(-1, 2, self.options.buckets)
         self._ring = self._mapped("free_slots", np.dtype(np.uint32))
         self._control = self._mapped(".data.control", self.layout.structure("meter_control"))
         self._outcome = self.layout.enumeration("packet_outcome")
@@ -172,15 +181,18 @@ class Kernel:
         fd, size = self._map_fd(index), self._key_size(index)
         begin = self.slots.dtype.fields["key"][1] // 8  # type: ignore[index]
         keys = self._words[:, begin : begin + size // 8][numbers]
-        at = 0
+        at, patience = 0, _PATIENCE
         while at < len(keys):
             count = c.c_uint32(min(_BATCH, len(keys) - at))
             try:
                 libbpf.call("bpf_map_delete_batch", fd, keys[at:].ctypes.data, c.byref(count), None)
             except libbpf.LibbpfError as error:
-                if error.errno != errno.ENOENT:
+                if error.errno == errno.ENOENT:
+                    at += 1
+                elif error.errno in _BUSY and patience:
+                    patience -= 1
+                else:
                     raise
-                at += 1
             at += count.value
 
     def _publish(self, numbers: Slots) -> None:

@@ -101,7 +101,7 @@ def _configure(handle: int, options: LoadOptions) -> None:
     config["sampling_random"] = options.sampling_random
     config["slot_mask"] = ring - 1
     config["bucket_mask"] = options.buckets - 1
-    config["atomic_counters"] = Path("/sys/kernel/realtime").exists()
+    config["atomic_counters"] = "PREEMPT_RT" in os.uname().version or Path("/sys/kernel/realtime").exists()
     config["hint_shift"] = 64 - _hint_bits(options)
     config["tick_ns"] = tick_ns()
     config["hash_multipliers"] = np.frombuffer(os.urandom(48), np.uint64) | np.uint64(1)

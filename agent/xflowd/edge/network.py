@@ -20,7 +20,7 @@ Link = enum.Enum("Link", ["ETHERNET", "NONE", "UNKNOWN"])  # what a packet begin
 _LINKS = dict.fromkeys((1, 772), Link.ETHERNET) | dict.fromkeys((512, 519, 768, 769, 776, 778, 823, 65534), Link.NONE)
 #: Multicast groups of <linux/rtnetlink.h>: RTMGRP_LINK; RTMGRP_IPV4_ROUTE and RTMGRP_IPV6_ROUTE.
 LINKS, ROUTES = 0x1, 0x40 | 0x400
-MOST_ROUTES = 50_000  # reading more than these takes the agent too long
+MOST_ROUTES = 5_000  # reading these takes the agent half a second
 _MAIN_TABLE = 254
 
 
@@ -53,13 +53,19 @@ def interfaces() -> list[Interface]:
     return [
         Interface(
             link["index"],
-            link.get_attr("IFLA_IFNAME"),
+            _name(link),
             _LINKS.get(link["ifi_type"], Link.UNKNOWN),
             link["index"] in parents or link.get_attr("IFLA_MASTER") is not None,
             _kind(link),
         )
         for link in links
     ]
+
+
+def _name(link: object) -> str:
+    """An interface may be called anything: octets that are no text come as they are."""
+    name = link.get_attr("IFLA_IFNAME")  # type: ignore[attr-defined]
+    return name.decode(errors="replace") if isinstance(name, bytes) else str(name)
 
 
 def _kind(link: object) -> str:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 _RETRY_NS = 5_000_000_000
 _SEND_BUFFER = 4 << 20  # octets; the kernel gives what net.core.wmem_max allows
 _SEND_TIMEOUT_SECONDS = 0.1
+#: Failures of one datagram, not of the socket.
+_PASSING = (errno.EMSGSIZE, errno.ENOBUFS, errno.EPERM)
 
 #: Local address and port, the collector's address and port, as numbers and octets.
 Flow = tuple[bytes, int, bytes, int]
@@ -40,6 +42,7 @@ class Destination:
         self._found: list[tuple[socket.AddressFamily, tuple[str, int]]] | str | None = None
         self._retry_ns = 0
         self._stuck = False
+        self._flow: Flow | None = None
         self.counters = SendingCounters()
 
     def ready(self, now_ns: int) -> bool:
@@ -53,11 +56,14 @@ class Destination:
         if self._lookup is not None:
             self._lookup.join(seconds)
 
-    def send(self, datagrams: Iterable[memoryview | bytes]) -> None:
-        """Send in order. A failure is counted and the rest tried all the same, but nothing waits twice."""
+    def send(self, datagrams: Iterable[memoryview | bytes], now_ns: int) -> None:
+        """Send in order. A failure is counted and the rest tried all the same, but nothing waits twice.
+
+        A socket whose local address or route is gone is made anew, from the name on, after a while.
+        """
         self._stuck = False
         for datagram in datagrams:
-            if self._socket is not None and not self._stuck and self._send_one(datagram):
+            if self._socket is not None and not self._stuck and self._send_one(datagram, now_ns):
                 self.counters.sent_datagrams += 1
                 self.counters.sent_octets += len(datagram)
             else:
@@ -65,16 +71,7 @@ class Destination:
 
     def flow(self) -> Flow | None:
         """The flow that our own datagrams make, while there is a socket."""
-        if self._socket is None:
-            return None
-        family = self._socket.family
-        here, there = self._socket.getsockname(), self._socket.getpeername()
-        return (
-            socket.inet_pton(family, here[0].split("%")[0]),
-            here[1],
-            socket.inet_pton(family, there[0].split("%")[0]),
-            there[1],
-        )
+        return self._flow if self._socket is not None else None
 
     def close(self) -> None:
         """Drop the socket."""
@@ -82,7 +79,7 @@ class Destination:
             self._socket.close()
             self._socket = None
 
-    def _send_one(self, datagram: memoryview | bytes) -> bool:
+    def _send_one(self, datagram: memoryview | bytes, now_ns: int) -> bool:
         assert self._socket is not None
         for _ in range(2):
             try:
@@ -96,6 +93,9 @@ class Destination:
                 return False
             except OSError as error:
                 self._failed(error.strerror or str(error))
+                if error.errno not in _PASSING:
+                    self.close()
+                    self._retry_ns = now_ns + _RETRY_NS
                 return False
         return False
 
@@ -113,6 +113,8 @@ class Destination:
                 raise OSError(errno.ENOENT, f"name {self._host} does not resolve: {found}")
             assert found
             self._socket = self._connected(*found[0])
+            self._flow = _flow_of(self._socket)
+            self._source = (self._source[0], self._flow[1])  # the same port if it has to be made again
         except OSError as error:
             self._failed(error.strerror or str(error))
             self._retry_ns = now_ns + _RETRY_NS
@@ -147,6 +149,12 @@ class Destination:
             self._found = _resolve(self._host, self._port, 0)
         except OSError as error:
             self._found = error.strerror or str(error)
+
+
+def _flow_of(connected: socket.socket) -> Flow:
+    family, here, there = connected.family, connected.getsockname(), connected.getpeername()
+    source, destination = (socket.inet_pton(family, end[0].split("%")[0]) for end in (here, there))
+    return source, here[1], destination, there[1]
 
 
 def _resolve(host: str, port: int, flags: int) -> list[tuple[socket.AddressFamily, tuple[str, int]]]:

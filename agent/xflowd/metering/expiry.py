@@ -76,7 +76,7 @@ def make_room(slots: Records, found: Scan) -> Scan:
     wanted = min(len(slots) // _HIGH_WATER - free, len(candidates))
     if wanted <= 0:
         return found
-    oldest = candidates[np.argpartition(_last(slots[candidates]), wanted - 1)[:wanted]]
+    oldest = candidates[np.argpartition(_last(slots, candidates), wanted - 1)[:wanted]]
     reasons = np.full(wanted, FlowEndReason.LACK_OF_RESOURCES, np.uint8)
     return Scan(
         np.concatenate([found.numbers, oldest]),
@@ -118,8 +118,9 @@ def _at_or_before(times: npt.NDArray[np.uint64], limit_ns: int) -> npt.NDArray[n
     return old
 
 
-def _last(slots: Records) -> npt.NDArray[np.uint64]:
-    last: npt.NDArray[np.uint64] = np.maximum(slots["own"]["flow_end_ns"], slots["others"]["flow_end_ns"])
+def _last(slots: Records, chosen: Numbers) -> npt.NDArray[np.uint64]:
+    own, others = slots["own"]["flow_end_ns"], slots["others"]["flow_end_ns"]
+    last: npt.NDArray[np.uint64] = np.maximum(own[chosen], others[chosen])
     return last
 
 

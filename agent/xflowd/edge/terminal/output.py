@@ -21,7 +21,7 @@ class Output:
         try:
             self._stream.write(text)
             self._stream.flush()
-        except BrokenPipeError:
+        except OSError:  # nobody reads any more, or the disk is full
             self.closed = True
             _discard(self._stream)
 
