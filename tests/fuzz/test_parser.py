@@ -37,7 +37,8 @@ class Fault:
 FAULTS = [
     Fault("reads behind the frame", "(void *)(header + 1) > packet->cursor.end", "(void *)header > packet->cursor.end",
           "AddressSanitizer"),
-    Fault("header length in octets", "header_length = ip->ihl * 4", "header_length = ip->ihl * 5", "difference"),
+    Fault("header length in octets", "header_length = (first & 0x0f) * 4", "header_length = (first & 0x0f) * 5",
+          "difference"),
     Fault("fragments of a high offset", "IPV4_FRAGMENT_OFFSET 0x1fff", "IPV4_FRAGMENT_OFFSET 0x0fff",
           "later_fragment: the parser 0, the reference 1"),
     Fault("authentication header", "AUTHENTICATION] = { 0xff, 2,", "AUTHENTICATION] = { 0xff, 1,", "difference"),

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import platform
 import socket
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -170,6 +174,31 @@ def test_tc_takes_several_programs(load: Load, wire: Wire, legacy: bool) -> None
     for one in both:
         one.close()
     wire.wait_for(before)
+
+
+ENDS_THE_CHAIN = """
+#include <linux/bpf.h>
+__attribute__((section("tc"), used)) int accept(struct __sk_buff *skb) { return 0; /* TCX_PASS */ }
+"""
+
+
+def test_program_that_ends_the_chain_hides_nothing(load: Load, wire: Wire, tmp_path: Path) -> None:
+    """It was there first, and lets no tcx program behind it run: ours goes before it."""
+    (tmp_path / "accept.c").write_text(ENDS_THE_CHAIN)
+    include = f"-idirafter/usr/include/{platform.machine()}-linux-gnu"
+    command = ["clang", "-O2", "-g", "-target", "bpf", include, "-c", "accept.c", "-o", "accept.o"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    theirs = libbpf.call("bpf_object__open_file", bytes(tmp_path / "accept.o"), None)
+    libbpf.call("bpf_object__load", theirs)
+    program = libbpf.call("bpf_program__fd", libbpf.call("bpf_object__find_program_by_name", theirs, b"accept"))
+    link = libbpf.call("bpf_link_create", program, ONE, libbpf.BPF_TCX_INGRESS, None)
+    kernel = load()
+    ours = attach.attach_tc(kernel.program("tc_ingress"), ONE, INGRESS)
+    wire.send(FRAME)
+    wait_for(kernel, 1)
+    ours.close()
+    os.close(link)
+    libbpf.close(theirs)
 
 
 def test_driver_without_xdp_is_told(load: Load, wire: Wire) -> None:
