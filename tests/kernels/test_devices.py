@@ -24,6 +24,7 @@ from xflowd.metering.flow import EGRESS, INGRESS
 COLLECTOR_PORT = 2055
 PACKETS, PAYLOAD = 300, 100
 A, B = LINKS["a"], LINKS["b"]
+_LONGEST_SECONDS = 120  # for the agent to start, in an emulator
 
 SEND = f"""
 import socket, sys
@@ -135,7 +136,9 @@ def _run(network: Network) -> Outcome:
     collectors = [Collector("only", f"{LINKS['collector'].host4}:{COLLECTOR_PORT}", "ipfix")]
     path = network.directory / "xflowd.conf"
     write_configuration(path, collectors, interfaces=", ".join(metered), direction="both", hook="tc")
-    agent = Agent(network.router, "-c", path, metering=metered)
+    agent = Agent(network.router, "-c", path, metering=())
+    for name in metered:
+        agent.wait_for_log(rf"metering {name} egress\b", timeout=_LONGEST_SECONDS)
     during, devices = remains(network.router), frozenset({"veth", *added})
     if "wireguard" in devices:
         traffic.ping(network.a, ADDRESSES["wireguard"][0], 1)  # only 128 packets wait for the keys
