@@ -70,7 +70,9 @@ struct flow_count {
 
 /*
  * One flow. The CPU that opened it adds to `own` without atomics, every other CPU to `others` with them; the agent
- * takes the two together; only flags and extremes of `others` may miss one of two CPUs that come at once. An IPv4 packet of a known flow touches the first cache line only.
+ * takes the two together. Only the extremes of `others` may miss those of one of two CPUs that come at the same moment:
+ * it would take an atomic comparison, which is of Linux 5.12. An IPv4 packet of a known flow touches the first cache
+ * line only.
  */
 struct flow_slot {
 	enum slot_state state; /* one octet */
@@ -88,7 +90,12 @@ struct flow_slot {
 	__u8 source_mac_address[6];
 	__u8 destination_mac_address[6];
 	__u8 ip_class_of_service;
-	__u8 reserved[27];
+	/* The agent's, of a slot that is EXPIRING; programs do not look at them: */
+	__u8 flow_end_reason; /* IANA 136 */
+	__u8 pad[2];
+	__u32 transaction; /* of the agent's journal, with which the record went out: 0 if none yet */
+	__u8 tcp_control_bit_seen[8]; /* each flag of `others`, exactly; on PREEMPT_RT of `own` too */
+	__u8 reserved[12];
 } __attribute__((aligned(64)));
 
 /*
@@ -169,7 +176,7 @@ struct meter_control {
 	__u64 sampled_jiffies; /* read_clocks() puts both clocks here */
 	__u64 sampled_ns;
 	__u32 free_tail; /* slots ever put into the ring of free slots, modulo 2^32 */
-	__u32 reserved;
+	__u32 all_slots_used; /* the agent's: the ring has been round once, any slot may have a flow */
 };
 
 #endif

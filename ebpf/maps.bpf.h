@@ -10,6 +10,7 @@
 
 #define DEFAULT_FLOWS 65536
 #define OVERFLOW_RECORDS 4096
+#define METERED_INTERFACES 1024
 
 const volatile struct meter_config config SEC(".rodata.config") = {
 	.key_fields = KEY_VLAN,
@@ -89,5 +90,18 @@ struct {
 	__type(key, struct overflow_key);
 	__type(value, struct overflow_record);
 } overflow SEC(".maps");
+
+struct mac_address {
+	__u8 octets[6];
+	__u8 pad[2];
+};
+
+/* Interface to its own MAC address, from the agent: XDP runs before the kernel looks for whom a frame is. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, METERED_INTERFACES);
+	__type(key, __u32);
+	__type(value, struct mac_address);
+} own_addresses SEC(".maps");
 
 #endif

@@ -11,6 +11,7 @@
 #include "flow.h"
 #include "maps.bpf.h"
 #include "parse.bpf.h"
+#include "tunnel.bpf.h"
 
 #define ADDRESS_FAMILY_IPV4 2
 #define ADDRESS_FAMILY_IPV6 10
@@ -19,6 +20,9 @@
 #define LINEAR_OCTETS 128 /* to pull of an skb whose headers lie elsewhere: enough for all but the strangest */
 #define LINEAR_IPV4 54 /* Ethernet, IP and TCP headers: with as much in place, nothing is pulled, for that copies */
 #define LINEAR_OTHERS 74
+#define TUNNEL_OFFSET_MASK 0x7fff /* for the verifier, as IPV6_EXTENSIONS_MASK */
+#define PACKET_TO_HOST 0 /* of skb->pkt_type: PACKET_HOST in <linux/if_packet.h> */
+#define MAC_GROUP 0x01 /* of its first octet: multicast or broadcast (IEEE 802 8.2) */
 
 /* Which context a program has, and what its frames begin with. A constant in each hook. */
 enum hook {
@@ -116,6 +120,13 @@ static __always_inline int same_ipv6_address(const __u32 *a, const void *b)
 	return !((a[0] ^ other[0]) | (a[1] ^ other[1]) | (a[2] ^ other[2]) | (a[3] ^ other[3]));
 }
 
+static __always_inline int same_mac_address(const void *a, const void *b)
+{
+	const __u16 *one = a, *other = b;
+
+	return !((one[0] ^ other[0]) | (one[1] ^ other[1]) | (one[2] ^ other[2]));
+}
+
 /* Multilinear hashing (Carter and Wegman): the products do not wait for each other. */
 static __always_inline __u64 hash_key(const struct flow_key *key)
 {
@@ -197,6 +208,24 @@ static __always_inline struct flow_slot *take_free_slot(__u32 *number)
 	return bpf_map_lookup_elem(&slots, number);
 }
 
+/*
+ * Whether the frame is for this host, which then routes it. One that a mirror port or a bridge shows goes elsewhere, and
+ * the routing table does not know where. The kernel has compared addresses for an skb; for XDP it is done here, where
+ * the agent has told the interface's own address.
+ */
+static __always_inline int is_for_host(void *ctx, enum hook hook, const struct flow_slot *slot)
+{
+	struct __sk_buff *skb = ctx;
+	struct mac_address *own;
+
+	if (hook != HOOK_XDP)
+		return skb->pkt_type == PACKET_TO_HOST;
+	if (slot->destination_mac_address[0] & MAC_GROUP)
+		return 0;
+	own = bpf_map_lookup_elem(&own_addresses, &slot->key.interface);
+	return !own || same_mac_address(own->octets, slot->destination_mac_address);
+}
+
 /* Where the packet goes, as the routing table has it now (once a flow). */
 static __always_inline void look_up_route(void *ctx, const struct packet *packet, struct flow_slot *slot)
 {
@@ -263,8 +292,9 @@ static __always_inline void fill_slot(void *ctx, enum hook hook, const struct pa
 	slot->ingress_interface = key->flow_direction == FLOW_INGRESS ? key->interface : packet->other_interface;
 	slot->egress_interface = key->flow_direction == FLOW_EGRESS ? key->interface : 0;
 	copy_macs(ctx, hook, slot);
-	if (!config.replayed_clock)
-		look_up_route(ctx, packet, slot);
+	if (config.replayed_clock || (key->flow_direction == FLOW_INGRESS && !is_for_host(ctx, hook, slot)))
+		return;
+	look_up_route(ctx, packet, slot);
 }
 
 static __always_inline long publish_slot(const struct flow_key *key, const __u32 *number)
@@ -338,15 +368,33 @@ static __always_inline void note_extremes(struct flow_count *count, const struct
 		count->maximum_ttl = packet->ttl;
 	if (!count->packet_delta_count || count->minimum_ttl > packet->ttl)
 		count->minimum_ttl = packet->ttl;
-	if ((count->tcp_control_bits | packet->tcp_flags) != count->tcp_control_bits)
-		count->tcp_control_bits |= packet->tcp_flags;
+}
+
+/*
+ * An octet for each flag: storing a one cannot undo what another CPU stores beside it, as reading an octet, adding to
+ * it and writing it back can, and an atomic OR is of Linux 5.12. tcp_control_bits of `others` may so miss a flag: it
+ * saves nearly all packets the way through here.
+ */
+static __always_inline void note_flags(struct flow_slot *slot, struct flow_count *count, __u8 flags, int shared)
+{
+	__u32 i;
+
+	if ((count->tcp_control_bits | flags) == count->tcp_control_bits)
+		return;
+	count->tcp_control_bits |= flags;
+	if (!shared)
+		return;
+	for (i = 0; i < sizeof(slot->tcp_control_bit_seen); i++)
+		if (flags & (1U << i))
+			slot->tcp_control_bit_seen[i] = 1;
 }
 
 static __always_inline void count_packets(struct flow_slot *slot, const struct packet *packet, __u32 packets,
 					  __u32 octets)
 {
-	int shared = slot->owner != (__u16)bpf_get_smp_processor_id();
-	struct flow_count *count = shared ? &slot->others : &slot->own;
+	int other = slot->owner != (__u16)bpf_get_smp_processor_id();
+	struct flow_count *count = other ? &slot->others : &slot->own;
+	int shared = other || config.atomic_counters;
 	__u64 now;
 
 	if (packet->tcp_flags & (TCP_FIN | TCP_RST)) {
@@ -355,11 +403,16 @@ static __always_inline void count_packets(struct flow_slot *slot, const struct p
 	} else {
 		now = coarse_ns();
 	}
+	/*
+	 * A 32-bit CPU stores this in two halves. The agent's scan may read one of each: a time that is 4.3 s off. The
+	 * records themselves are read when nothing writes any more.
+	 */
 	if (count->flow_end_ns < now)
 		count->flow_end_ns = now;
 	note_extremes(count, packet);
-	add(&count->octet_delta_count, octets, shared || config.atomic_counters);
-	add(&count->packet_delta_count, packets, shared || config.atomic_counters);
+	note_flags(slot, count, packet->tcp_flags, shared);
+	add(&count->octet_delta_count, octets, shared);
+	add(&count->packet_delta_count, packets, shared);
 }
 
 /* -1 where even the overflow records are all taken. */
@@ -388,6 +441,40 @@ static __always_inline int count_overflow(const struct flow_key *key, __u32 pack
 }
 
 /*
+ * What tunnel_headers_length() says. The verifier takes a global function by itself, and once: within the programs it
+ * would follow each of their ways through it.
+ */
+__noinline int read_tunnel(struct __sk_buff *skb, __u32 offset, __u32 protocol, __u32 segment_size)
+{
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+
+	return tunnel_headers_length(data + (offset & TUNNEL_OFFSET_MASK), end, protocol, segment_size);
+}
+
+/*
+ * How long the headers of each segment are, where more than the outermost ones are repeated. In a tunnel that is not
+ * known here they are as long as the kernel takes them to be: it has added all but the first segment's to the length
+ * at egress. Elsewhere wire_len is the length as it is.
+ */
+static __always_inline void add_tunnel_headers(struct __sk_buff *skb, const struct flow_key *key,
+					       struct packet *packet)
+{
+	__u32 offset = tunnel_offset(packet, key), length;
+	__s32 told;
+
+	length = read_tunnel(skb, offset, key->protocol_identifier, packet->segment_size);
+	if (length) {
+		packet->headers_length = offset - packet->ip_offset + length;
+		return;
+	}
+	if (packet->segments == 1 || skb->wire_len <= skb->len)
+		return;
+	told = (skb->wire_len - skb->len) / (packet->segments - 1) - packet->ip_offset;
+	if (told > (__s32)packet->headers_length)
+		packet->headers_length = told;
+}
+
+/*
  * A GSO packet from a guest or a packet socket does not say how many packets it stands for: that takes its headers,
  * so it was seen, and sampled, as one. Now the rest of it is. Returns the packets to meter.
  */
@@ -400,11 +487,22 @@ static __always_inline __u32 count_hidden_segments(struct observation_point *poi
 	if (segments <= 1 || payload > packet->length)
 		return packets;
 	packet->segments = segments;
-	spread_segments(packet);
 	count(point, PACKETS_SEEN, segments - 1);
 	if (config.sampling_rate == 1)
 		return segments;
 	count(point, PACKETS_SAMPLED_OUT, segments - 1);
+	return packets;
+}
+
+/* What the parser has not seen of a GSO packet: its inner headers, its segments. Returns the packets to meter. */
+static __always_inline __u32 count_segments(struct __sk_buff *skb, struct observation_point *point,
+					    const struct flow_key *key, struct packet *packet, __u32 packets)
+{
+	if (key->protocol_identifier != PROTOCOL_TCP && !packet->fragment)
+		add_tunnel_headers(skb, key, packet);
+	if (packet->segments == 1)
+		packets = count_hidden_segments(point, packet, packets);
+	spread_segments(packet);
 	return packets;
 }
 
@@ -437,8 +535,8 @@ static __always_inline void meter(void *ctx, enum hook hook, struct packet *pack
 		count(point, outcome, packets);
 		return;
 	}
-	if (packet->segment_size && packet->segments == 1)
-		packets = count_hidden_segments(point, packet, packets);
+	if (hook != HOOK_XDP && is_gso(packet))
+		packets = count_segments(ctx, point, key, packet, packets);
 	mask_key(key);
 	octets = packet->octets;
 	if (packets < packet->segments)

@@ -15,6 +15,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include "flow.h"
+#include "packet.bpf.h"
 
 #define IPV4_FRAGMENT_OFFSET 0x1fff
 #define IPV6_FRAGMENT_OFFSET 0xfff8
@@ -22,29 +23,6 @@
 #define IPV6_EXTENSIONS_MASK 0x7fff /* eight headers of 2,048 octets fit */
 #define VLAN_TAGS 2
 #define VLAN_ID 0x0fff
-#define TCP_FIN 0x01
-#define TCP_RST 0x04
-
-/* Next Header values of extension headers, and of the transports that begin with two ports. */
-enum ip_protocol {
-	PROTOCOL_HOP_BY_HOP = 0,
-	PROTOCOL_ICMP = 1,
-	PROTOCOL_TCP = 6,
-	PROTOCOL_UDP = 17,
-	PROTOCOL_DCCP = 33,
-	PROTOCOL_ROUTING = 43,
-	PROTOCOL_FRAGMENT = 44,
-	PROTOCOL_AUTHENTICATION = 51,
-	PROTOCOL_ICMPV6 = 58,
-	PROTOCOL_DESTINATION_OPTIONS = 60,
-	PROTOCOL_SCTP = 132,
-	PROTOCOL_UDPLITE = 136,
-};
-
-struct cursor {
-	void *position;
-	void *end;
-};
 
 struct vlan_tag {
 	__be16 tci;
@@ -61,39 +39,6 @@ struct ports {
 	__be16 source;
 	__be16 destination;
 };
-
-/* A packet as its hook hands it over, and what the headers say beside the key. */
-struct packet {
-	struct cursor cursor;
-	__u32 length; /* of the whole frame, of a GSO packet only */
-	__u32 segments; /* packets on the wire: more than one in a GSO packet */
-	__u32 segment_size; /* payload of each but the last */
-	__u32 octets; /* IP octets on the wire, of all segments */
-	__u32 ip_offset; /* from the start of the frame */
-	__u32 headers_length; /* IP and transport headers, each segment has them */
-	__u32 other_interface; /* at egress: where the packet came in; else 0 */
-	__u32 flow_label;
-	__u8 ttl;
-	__u8 class_of_service;
-	__u8 tcp_flags;
-	__u8 fragment; /* not the first: no transport header */
-};
-
-/* The next `size` octets, or NULL where the frame ends first. */
-static __always_inline void *take(struct cursor *cursor, __u32 size)
-{
-	void *header = cursor->position;
-
-	if (header + size > cursor->end)
-		return NULL;
-	cursor->position = header + size;
-	return header;
-}
-
-static __always_inline int is_vlan(__be16 type)
-{
-	return type == bpf_htons(ETH_P_8021Q) || type == bpf_htons(ETH_P_8021AD);
-}
 
 /* The outermost tag becomes vlanId, the one behind it dot1qCustomerVlanId: one may have been taken off before. */
 static __always_inline void push_vlan(struct flow_key *key, int depth, __u16 tci)
@@ -130,6 +75,10 @@ static __always_inline enum packet_outcome parse_ipv4(struct packet *packet, str
 		return PACKETS_TOO_SHORT;
 	first = *(__u8 *)ip; /* no bit-fields: their order is that of the host where this is built */
 	header_length = (first & 0x0f) * 4;
+	/*
+	 * What the header says and not what is there: of a frame of the least length the rest is padding, of one cut
+	 * short by a capture the packet was whole on the wire. Every meter of flows counts so, and collectors compare.
+	 */
 	packet->octets = bpf_ntohs(ip->tot_len);
 	if (first >> 4 != 4 || header_length < sizeof(*ip))
 		return PACKETS_MALFORMED;
@@ -172,7 +121,7 @@ static const volatile struct extension_kind extension_kinds[256] = {
 /* Octets of the packet by its own length field, which says nothing of a GSO packet. */
 static __always_inline __u32 length_told(const struct packet *packet)
 {
-	return packet->segments > 1 || packet->segment_size ? ~0U : packet->octets;
+	return is_gso(packet) ? ~0U : packet->octets;
 }
 
 /*
@@ -208,6 +157,32 @@ static __always_inline void walk_extensions(struct packet *packet, struct flow_k
 	packet->cursor.position = begin + offset;
 }
 
+/* What BIG TCP over IPv6 puts before TCP in a packet of more than 64 KB (RFC 2675 2). */
+struct jumbo_header {
+	__u8 next;
+	__u8 length;
+	__u8 option;
+	__u8 option_length;
+	__be32 jumbo_payload_length;
+};
+
+#define OPTION_JUMBO_PAYLOAD 0xc2
+
+/* Kernels from 5.19 on write the header between their own layers only: no segment of the packet has it. */
+static __always_inline void drop_jumbo_header(struct packet *packet, const struct ipv6hdr *ip)
+{
+	const struct jumbo_header *jumbo = (const void *)(ip + 1);
+
+	if (!is_gso(packet) || ip->payload_len || ip->nexthdr != PROTOCOL_HOP_BY_HOP)
+		return;
+	if ((void *)(jumbo + 1) > packet->cursor.end || jumbo->next != PROTOCOL_TCP || jumbo->length)
+		return;
+	if (jumbo->option != OPTION_JUMBO_PAYLOAD || jumbo->option_length != sizeof(jumbo->jumbo_payload_length))
+		return;
+	packet->headers_length -= sizeof(*jumbo);
+	packet->length -= sizeof(*jumbo);
+}
+
 static __always_inline enum packet_outcome parse_ipv6(struct packet *packet, struct flow_key *key)
 {
 	struct ipv6hdr *ip = take(&packet->cursor, sizeof(*ip));
@@ -228,6 +203,7 @@ static __always_inline enum packet_outcome parse_ipv6(struct packet *packet, str
 	__builtin_memcpy(key->source_ipv6_address, &ip->saddr, sizeof(key->source_ipv6_address));
 	__builtin_memcpy(key->destination_ipv6_address, &ip->daddr, sizeof(key->destination_ipv6_address));
 	walk_extensions(packet, key, ip->nexthdr);
+	drop_jumbo_header(packet, ip);
 	return PACKETS_PARSED;
 }
 
@@ -298,14 +274,6 @@ static __always_inline void parse_transport(struct packet *packet, struct flow_k
 	}
 }
 
-/* A GSO packet stands for several: each has the headers, and its length field tells nothing (BIG TCP has 0). */
-static __always_inline void spread_segments(struct packet *packet)
-{
-	if (packet->segments > 1)
-		packet->octets = packet->length - packet->ip_offset +
-				 (packet->segments - 1) * packet->headers_length;
-}
-
 /* Behind the link layer: `type` says what comes. PACKETS_PARSED when the packet has a key. */
 static __always_inline enum packet_outcome parse_network(struct packet *packet, struct flow_key *key, __be16 type)
 {
@@ -318,7 +286,6 @@ static __always_inline enum packet_outcome parse_network(struct packet *packet, 
 	if (outcome != PACKETS_PARSED)
 		return outcome;
 	parse_transport(packet, key);
-	spread_segments(packet);
 	return PACKETS_PARSED;
 }
 

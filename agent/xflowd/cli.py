@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from xflowd import __version__
 from xflowd.config import Config, ConfigError, load, override
@@ -36,6 +38,12 @@ _COLLECT_EXAMPLES = """\
 examples:
   xflowd collect                                listen on [::]:2055, IPv4 and IPv6
   xflowd collect --listen 192.0.2.10:4739 --format json
+"""
+
+_STATUS_EXAMPLES = """\
+examples:
+  xflowd status                                 where each packet went, by interface; the table; each collector
+  xflowd status --json | jq .totals             the same as one object, for programs
 """
 
 
@@ -74,6 +82,8 @@ def _configured(options: argparse.Namespace) -> Config:
 
 def _run(options: argparse.Namespace) -> int:
     config = _configured(options)
+    # numpy's algebra has threads of its own, which nobody needs here and which would keep the rights that are given up.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # What only one command needs is imported by that command: start-up time and memory count on a router.
     from xflowd import daemon  # noqa: PLC0415
 
@@ -93,6 +103,13 @@ def _collect(options: argparse.Namespace) -> int:
     return collect.run(options.listen, options.format)
 
 
+def _status(options: argparse.Namespace) -> int:
+    from xflowd import showing  # noqa: PLC0415
+    from xflowd.edge.instance import control_socket  # noqa: PLC0415
+
+    return showing.run(options.socket or control_socket(), options.json)
+
+
 def _check(options: argparse.Namespace) -> int:
     config = load(options.configuration)
     from xflowd.config import unmatched  # noqa: PLC0415
@@ -109,6 +126,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"xflowd {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_run(commands)
+    _add_status(commands)
     _add_replay(commands)
     _add_collect(commands)
     _add_check(commands)
@@ -139,6 +157,16 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     )
     _add_export_options(parser)
     parser.set_defaults(command=_run)
+
+
+def _add_status(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    text = "ask the agent that runs in this network namespace what it has counted, and what became of it"
+    parser = _add(commands, "status", text, _STATUS_EXAMPLES)
+    parser.add_argument("--json", action="store_true", help="print the document that the agent answers with")
+    parser.add_argument(
+        "--socket", type=Path, metavar="PATH", help="ask there (default: the agent of this network namespace)"
+    )
+    parser.set_defaults(command=_status)
 
 
 def _add_replay(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

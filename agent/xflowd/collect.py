@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from types import FrameType
 
 import numpy as np
 import numpy.typing as npt
 
 from xflowd.config import ConfigError, Endpoint, Problem
+from xflowd.config.problem import shown as printable
 from xflowd.config.values import Address, UnacceptableError
 from xflowd.edge.terminal import JsonLines, Table
 from xflowd.notices import Notice
-from xflowd.printing import output, readable
+from xflowd.printing import output
 from xflowd.wire.decoder import Decoder, DecoderCounters
+from xflowd.wire.elements import VARIABLE_LENGTH
 from xflowd.wire.message import MalformedMessage, Records
+from xflowd.wire.template import Field
 from xflowd.wire.times import flow_times
 
 log = logging.getLogger(__name__)
@@ -28,6 +33,8 @@ _RECEIVE_BUFFER = 16 << 20  # octets; the kernel gives what net.core.rmem_max al
 _LONGEST_DATAGRAM = 65_535
 _LOOK_UP_SECONDS = 0.5  # how long a signal may wait for the next datagram
 _TIMES = ("flowStartMilliseconds", "flowEndMilliseconds")
+
+Column = npt.NDArray[np.generic]
 
 
 def run(listen: str, style: str) -> int:
@@ -57,9 +64,8 @@ class Collecting:
             decoded = self.decoder.decode(datagram, exporter)
         except MalformedMessage:  # counted by its reason
             return
-        for records in decoded:
-            if not records.is_options:
-                self.printed.write(shown(records, exporter[0]))
+        for records in _by_template(decoded):
+            self.printed.write(shown(records, exporter[0]))
 
     def report(self, now_ns: int) -> None:
         """Say what was lost or not understood, where that has changed, once a minute at most."""
@@ -68,19 +74,15 @@ class Collecting:
 
 def shown(records: Records, exporter: str) -> npt.NDArray[np.void]:
     """The records as they are printed: with times of the wall clock, and with who sent them."""
-    array = records.array.view(readable(records.template)) if _is_plain(records) else records.array
-    times = flow_times(records)
-    told_by = f"exporterIPv{6 if ':' in exporter else 4}Address"
-    packed = np.frombuffer(socket.inet_pton(socket.AF_INET6 if ":" in exporter else socket.AF_INET, exporter), np.uint8)
-    more: dict[str, npt.NDArray[np.generic]] = {
-        told_by: np.broadcast_to(packed, (len(array), len(packed))),
-        "observationDomainId": np.full(len(array), records.observation_domain, np.uint32),
-    }
-    if times is not None:
-        more |= {
-            name: np.maximum(column // 10**6, 0).astype(np.uint64) for name, column in zip(_TIMES, times, strict=True)
-        }
-    return _with_columns(array, more)
+    pairs = zip(records.template.names, records.template.all_fields, strict=True)
+    columns = {name: _readable(records, name, field) for name, field in pairs if field.octets}
+    count, address = len(records.array), ipaddress.ip_address(exporter)
+    packed = np.frombuffer(address.packed, np.uint8)
+    columns[f"exporterIPv{address.version}Address"] = np.broadcast_to(packed, (count, len(packed)))
+    columns["observationDomainId"] = np.full(count, records.observation_domain, np.uint32)
+    for name, times in zip(_TIMES, flow_times(records) or (), strict=False):
+        columns[name] = np.maximum(times // 10**6, 0).astype(np.uint64)
+    return _joined(columns, count)
 
 
 def told(counters: DecoderCounters) -> Iterator[str]:
@@ -99,21 +101,43 @@ def told(counters: DecoderCounters) -> Iterator[str]:
         yield f"exporters began anew {counters.restarts:,} times"
     for reason, count in counters.malformed.items():
         yield f"{count:,} times malformed: {reason}"
+    for what, count in counters.pushed_out.items():
+        yield f"{count:,} {what} forgotten for lack of room"
 
 
-def _is_plain(records: Records) -> bool:
-    """Of fixed length, so that its octets can be looked at in another way."""
-    return not records.template.is_variable
+def address_of(sender: str) -> str:
+    """The address of who sent a datagram, as a socket tells it: without its zone, IPv4 as IPv4."""
+    address = ipaddress.ip_address(sender.partition("%")[0])
+    return str(getattr(address, "ipv4_mapped", None) or address)
 
 
-def _with_columns(array: npt.NDArray[np.void], more: dict[str, npt.NDArray[np.generic]]) -> npt.NDArray[np.void]:
-    """A copy of `array` with more columns; one of the same name is replaced."""
-    kept = [(name, array.dtype[name]) for name in array.dtype.names or () if name not in more]
-    added = [(name, np.dtype((column.dtype, column.shape[1:]))) for name, column in more.items()]
-    result = np.zeros(len(array), [*kept, *added])
-    for name, _ in kept:
-        result[name] = array[name]
-    for name, column in more.items():
+def _by_template(decoded: Iterable[Records]) -> Iterator[Records]:
+    """Flows of one template as one: ten thousand sets of a record each cost no more than one set of them."""
+    groups: dict[int, list[Records]] = {}
+    for records in decoded:
+        if not records.is_options:
+            groups.setdefault(id(records.template), []).append(records)
+    for first, *more in groups.values():
+        yield replace(first, array=np.concatenate([first.array, *(each.array for each in more)])) if more else first
+
+
+def _readable(records: Records, name: str, field: Field) -> Column:
+    """A column as it is printed: IPv4 addresses as four octets, numbers of any width, else text where it varies."""
+    column, kind = records.array[name], field.element.type
+    if field.octets == VARIABLE_LENGTH:
+        is_text = kind == "string"
+        texts = [value.decode(errors="replace") if is_text else value.hex() for value in column.tolist()]
+        return np.array(texts, object)
+    if kind == "ipv4Address":
+        return np.ascontiguousarray(column).view(np.uint8).reshape(-1, field.octets)
+    if column.ndim == 2 and kind.startswith(("unsigned", "dateTime")):
+        return records.numbers(name)
+    return column
+
+
+def _joined(columns: dict[str, Column], count: int) -> npt.NDArray[np.void]:
+    result = np.zeros(count, [(name, np.dtype((column.dtype, column.shape[1:]))) for name, column in columns.items()])
+    for name, column in columns.items():
         result[name] = column
     return result
 
@@ -134,7 +158,7 @@ def _datagrams(receiving: socket.socket, collecting: Collecting) -> Iterator[tup
                 datagram, sender = receiving.recvfrom(_LONGEST_DATAGRAM)
             except TimeoutError:
                 continue
-            yield datagram, (sender[0].removeprefix("::ffff:").split("%")[0], sender[1])
+            yield datagram, (address_of(sender[0]), sender[1])
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -144,7 +168,7 @@ def _endpoint(text: str) -> Endpoint:
     try:
         endpoint = Address(local=True).parse(text)
     except UnacceptableError as error:
-        raise ConfigError([Problem(f"--listen {text}", error.what, error.mend)]) from None
+        raise ConfigError([Problem(f"--listen {printable(text)}", error.what, error.mend)]) from None
     return endpoint or Endpoint("::")
 
 

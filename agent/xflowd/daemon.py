@@ -3,38 +3,44 @@
 from __future__ import annotations
 
 import logging
+import os
 import selectors
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
-from xflowd.collectors import CollectorSink
-from xflowd.config import Config, ConfigError, FlowKey, SamplingMode, unmatched
-from xflowd.edge import network
+from xflowd.collectors import CollectorSink, drain, identity
+from xflowd.config import Collector, Config, ConfigError, FlowKey, SamplingMode, is_pattern, unmatched
+from xflowd.edge import instance, network, privileges
+from xflowd.edge.asking import ControlError
 from xflowd.edge.clock import Clock
-from xflowd.edge.kernel import Kernel
+from xflowd.edge.control import Server
 from xflowd.edge.loading import LoadOptions
 from xflowd.edge.signals import Signals
+from xflowd.lasting import Lasting, Table, TakenError
 from xflowd.metering.expiry import Timeouts
 from xflowd.metering.instant import Instant
 from xflowd.metering.prefixes import PrefixTable
 from xflowd.metering.table import Records
 from xflowd.notices import Notice, counted
-from xflowd.observing import ObservationPoints, buckets
+from xflowd.observing import ObservationPoints, Place, buckets
 from xflowd.pipeline import Pipeline, Sink
 from xflowd.printing import Printer
+from xflowd.reporting import Baselines, report
 from xflowd.summary import not_metered, summary
 
 log = logging.getLogger(__name__)
 
-_TICK_NS = 1_000_000_000
+_SECOND_NS = 1_000_000_000
 _ROUTES_PAUSE_NS = 10_000_000_000
-_SETTLE_SECONDS = 0.2  # changes of interfaces come in bursts
+_SETTLE_NS = 200_000_000  # changes of interfaces come in bursts
 _RESOLVE_AT_START_SECONDS = 2.0
+_LAST_WORDS_SECONDS = 3.0  # for what waits to be sent when the agent is told to stop
 
 
 class StartError(Exception):
@@ -64,68 +70,90 @@ class Agent:
     def __init__(self, config: Config, reread: Callable[[], Config], style: str) -> None:
         """`reread` gives the configuration as it is at SIGHUP; without a collector flows are printed in `style`."""
         self._reread, self._style = reread, style
-        self._names: dict[int, str] = {}
-        self._notice, self._troubles = Notice(), Notice()
+        self.names: dict[int, str] = {}
+        self._notice, self._troubles, self._pressed = Notice(), Notice(), Notice()
         self._printer: Printer | None = None
-        self._clock = Clock()
-        self._watch, self._route_watch = network.Watch(network.LINKS), network.Watch(network.ROUTES)
+        self.started_ns = time.monotonic_ns()
         self._routes_read_ns: int | None = None
         present = network.interfaces()
         self.config = _with_default_interface(config)
         self._warn_unmatched(present)
-        self.kernel = _loaded(load_options(self.config, [interface.index for interface in present]))
-        self._collectors = [CollectorSink(one, self.config.sampling) for one in self.config.collectors]
-        self._points = ObservationPoints()
-        self._know(present)
-        self.pipeline = Pipeline(self.kernel, timeouts(self.config), self._sinks(), self._own_traffic)
+        self._lasting = Lasting(instance.name())
+        self._journal = self._lasting.journal
         try:
-            self._follow_interfaces(present)
-            self._require_points()
+            self._take_over(present)
         except BaseException:
-            self._points.close()
+            self._give_back()
             raise
+        self._watch, self._route_watch = network.Watch(network.LINKS), network.Watch(network.ROUTES)
 
     def run(self, signals: Signals) -> None:
-        """Meter and export until SIGTERM or SIGINT, then end every flow and leave the host as it was."""
+        """Meter and export until SIGTERM or SIGINT, then end every flow and leave the host as it was.
+
+        SIGQUIT, and any fault of the agent's own, leaves the host as it is: the next agent goes on from there.
+        """
         try:
             self._wait_for_names()
             self._loop(signals)
-        finally:
+        except BaseException:
+            self._leave()
+            raise
+        if signals.leave:
+            self._leave()
+        else:
             self.close()
 
     def close(self) -> None:
-        """Take the programs off, end and send what they have counted."""
-        self._points.close()
-        self.kernel.wait_grace_period()
+        """Take the programs off, end and send what they have counted, leave nothing behind."""
+        self.points.close()
+        self.pipeline.kernel.wait_grace_period()
         self.pipeline.flush(self._clock.now())
-        for line in summary(self.pipeline, self._collectors):
+        drain(self.collectors, self._clock.now, _LAST_WORDS_SECONDS)
+        for line in summary(self.pipeline, self.collectors):
             log.info("%s", line)
-        for collector in self._collectors:
-            collector.close()
-        self._watch.close()
-        self._route_watch.close()
-        self.kernel.close()
+        self._close_all()
+        self._lasting.remove()
 
-    def tick(self) -> None:
-        """What is done once a second."""
+    def look(self) -> int:
+        """Look through the table. Returns when to look again (monotonic ns)."""
+        began_ns, cpu_ns = time.monotonic_ns(), time.thread_time_ns()
+        try:
+            self.pipeline.tick(self._clock.now())
+        except OSError as error:
+            self._troubles.tell(f"flows stay in the table: {error}", began_ns)
+            self.pipeline.fail()
+        return self.pipeline.pressure.looked(began_ns, time.monotonic_ns(), time.thread_time_ns() - cpu_ns)
+
+    def each_second(self) -> None:
+        """What is done once a second, whatever else happens."""
         now = self._clock.now()
-        self.kernel.adjust_clock()
-        self._follow_routes(now)
+        try:
+            self.pipeline.kernel.adjust_clock()
+            self._follow_routes(now)
+        except OSError as error:
+            self._troubles.tell(str(error), now.monotonic_ns)
         ignored = not_metered(self.pipeline.outcomes())
-        for collector in self._collectors:
+        for collector in self.collectors:
             collector.ignored_packets = ignored
-        self.pipeline.tick(now)
-        for collector in self._collectors:
             collector.tell(now)
-        self._tell_overflow(now)
+        self._tell_pressure(now)
+        self._control.serve(now.monotonic_ns)
+        self._notice.tell(_told("control socket", self._control.told()), now.monotonic_ns)
 
-    def _tell_overflow(self, now: Instant) -> None:
-        """A table that is full costs accuracy, not packets; both are worth a line."""
-        outcomes = self.pipeline.outcomes()
-        overflow, lost = outcomes["PACKETS_OVERFLOW"], outcomes["PACKETS_UNCOUNTED"]
-        if overflow or lost:
-            text = f"table full: {counted(overflow, 'packet')} without a flow of their own, {lost:,} lost"
-            self._notice.tell(f"{text}: raise max_flows in [meter]", now.monotonic_ns)
+    def push(self) -> int | None:
+        """Send some of what waits. Returns when to do so again (monotonic ns), None if nothing waits."""
+        now = self._clock.now()
+        times = [due_ns for collector in self.collectors if (due_ns := collector.push(now)) is not None]
+        return min(times, default=None)
+
+    def follow_interfaces(self) -> bool:
+        """Look at the interfaces again; where the system does not say which there are, that is for another time."""
+        try:
+            self._follow(network.interfaces())
+        except OSError as error:
+            self._troubles.tell(f"interfaces: {error}", time.monotonic_ns())
+            return False
+        return True
 
     def reload(self) -> None:
         """Read the configuration again. One with faults changes nothing."""
@@ -138,50 +166,177 @@ class Agent:
             return
         before, self.config = self.config, config
         self._reload_collectors(before)
-        self.pipeline.timeouts, self.pipeline.sinks = timeouts(config), self._sinks()
+        self.pipeline.configure(timeouts(config), self._sinks())
         self._warn_unmatched(present)
         if before.meter.hook is not config.meter.hook:
-            self._points.close()
-        self._follow_interfaces(present)
+            self._let_go(self.points.places())
+        if before.agent != config.agent:
+            log.warning("[agent] counts at the start only: restart, no packet is missed by it")
+        self._follow(present)
         log.info("configuration read again")
 
+    def _take_over(self, present: list[network.Interface]) -> None:
+        """Go on where an agent before this one was killed, or begin."""
+        self._clock = Clock(self._journal.remembered("clock"))
+        self._journal.include("clock", lambda: self._clock.difference_ns)
+        older, current = self._lasting.tables(load_options(self.config, [one.index for one in present]))
+        self.collectors: list[CollectorSink] = []
+        self.collectors = [self._collector(one) for one in self.config.collectors]
+        self._journal.include("collectors", lambda: {one.identity: one.state() for one in self.collectors})
+        self.points = ObservationPoints(self._lasting.pins)
+        self.points.adopt(current.kernel, [table.kernel for table in older], present)
+        self.points.restore(self._journal.remembered("points") or [])
+        self._journal.include("points", self.points.state)
+        self.baselines = Baselines(self._journal.remembered("baselines") or [])
+        self._journal.include("baselines", self.baselines.state)
+        self._know(present)
+        self._empty([*older, current])
+        self._follow(present)
+        self._require_points()
+        self._journal.commit()
+        self._control = _control_server({"status": lambda _: report(self, self._clock.now())})
+        self._lessen_rights()
+
+    def _empty(self, tables: list[Table]) -> None:
+        """Older tables give up their flows, one after the other; the last is the one to meter into."""
+        first = tables[0]
+        self.pipeline = Pipeline(
+            first.kernel,
+            timeouts(self.config),
+            self._sinks(),
+            self._journal,
+            own=self._own_traffic,
+            table=first.number,
+        )
+        now = self._clock.now()
+        for table, after in pairwise(tables):
+            table.kernel.wait_grace_period()
+            self.points.carry_over(table.kernel)
+            self.pipeline.recover(now)
+            self.pipeline.flush(now)
+            self._switch(table, after)
+        if self._lasting.found:
+            self.pipeline.recover(now)
+            log.info("taken over: %s", counted(int(np.count_nonzero(tables[-1].kernel.slots["state"])), "flow"))
+
+    def _switch(self, old: Table, new: Table) -> None:
+        self.pipeline.switch(new.kernel, new.number)
+        self._lasting.remove_table(old.number)
+        old.kernel.close()
+
+    def _collector(self, config: Collector) -> CollectorSink:
+        who = identity(config)
+        made = CollectorSink(config, self.config.sampling, self._lasting.outbox(who, config.queue))
+        state = (self._journal.remembered("collectors") or {}).get(who)
+        if state is not None:
+            made.restore(state)
+        return made
+
+    def _lessen_rights(self) -> None:
+        """What is pinned and the socket belong to the user from now on, so that the agent can clean up after itself.
+
+        To root too, where no user is named: without its rights it may not open what another user's agent has left.
+        """
+        user = self.config.agent.user or None
+        try:
+            owner = privileges.owner(user)
+            if os.geteuid() == 0:
+                if self._lasting.pins:
+                    self._lasting.pins.give_to(*owner)
+                for path in (self._control.path, self._control.path.parent):
+                    os.chown(path, *owner)
+            privileges.drop(user)
+        except OSError as error:
+            raise StartError(f"[agent] user: {error}") from None
+
+    def _give_back(self) -> None:
+        """The start failed: an agent before this one has left what is there, or nobody has."""
+        if self._lasting.found:
+            self._lasting.leave()
+            return
+        if hasattr(self, "points"):
+            self.points.close()
+        self._lasting.remove()
+
+    def _leave(self) -> None:
+        """Go, and leave everything to the next agent."""
+        self._close_all()
+        self._lasting.leave()
+
+    def _close_all(self) -> None:
+        for collector in self.collectors:
+            collector.close()
+        self._control.close()
+        self._watch.close()
+        self._route_watch.close()
+        self.pipeline.kernel.close()
+
     def _loop(self, signals: Signals) -> None:
-        next_tick = time.monotonic_ns() + _TICK_NS
-        follow_at: float | None = None
+        now_ns = time.monotonic_ns()
+        look_ns, second_ns = now_ns, now_ns + _SECOND_NS
+        push_ns: int | None = None
+        follow_ns: int | None = None
         with selectors.DefaultSelector() as selector:
-            selector.register(self._watch, selectors.EVENT_READ)
-            selector.register(signals, selectors.EVENT_READ)
+            for source in (self._watch, signals, self._control):
+                selector.register(source, selectors.EVENT_READ)
             while not signals.stop and not (self._printer and self._printer.closed):
-                until = min(next_tick, follow_at * 10**9 if follow_at else next_tick)
-                selector.select(max(0.0, (until - time.monotonic_ns()) / 10**9))
+                until_ns = min(due for due in (look_ns, second_ns, push_ns, follow_ns) if due is not None)
+                ready = {key.fileobj for key, _ in selector.select(max(0, until_ns - time.monotonic_ns()) / 10**9)}
                 signals.drain()
                 if signals.take_reload():
                     self.reload()
-                if self._watch.changed() and follow_at is None:
-                    follow_at = time.monotonic() + _SETTLE_SECONDS
-                if follow_at is not None and time.monotonic() >= follow_at:
-                    follow_at = None if self._interfaces_followed() else time.monotonic() + 1
-                if time.monotonic_ns() >= next_tick:
-                    self.tick()
-                    next_tick = max(next_tick + _TICK_NS, time.monotonic_ns())
+                if self._watch.changed() and follow_ns is None:
+                    follow_ns = time.monotonic_ns() + _SETTLE_NS
+                if follow_ns is not None and time.monotonic_ns() >= follow_ns:
+                    follow_ns = None if self.follow_interfaces() else time.monotonic_ns() + _SECOND_NS
+                if time.monotonic_ns() >= second_ns:
+                    self.each_second()
+                    second_ns = max(second_ns + _SECOND_NS, time.monotonic_ns())
+                    push_ns = self.push()
+                if time.monotonic_ns() >= look_ns:
+                    look_ns = self.look()
+                    push_ns = self.push()
+                if push_ns is not None and time.monotonic_ns() >= push_ns:
+                    push_ns = self.push()
+                if self._control in ready:
+                    self._control.serve(time.monotonic_ns())
 
     def _sinks(self) -> list[Sink]:
-        if self._collectors:
-            return list(self._collectors)
+        if self.collectors:
+            return list(self.collectors)
         if self._printer is None:
-            self._printer = Printer(self._style, self._names)
+            self._printer = Printer(self._style, self.names)
         self._printer.sampling_interval = self.config.sampling.rate
         return [self._printer]
 
     def _own_traffic(self, ended: Records) -> npt.NDArray[np.bool_]:
         mask = np.zeros(len(ended), np.bool_)
-        for collector in self._collectors:
+        for collector in self.collectors:
             mask |= collector.own_traffic(ended)
         return mask
 
-    def _follow_interfaces(self, present: list[network.Interface]) -> None:
+    def _follow(self, present: list[network.Interface]) -> None:
+        """Meter what has come, let go of what is gone, and remember both."""
         self._know(present)
-        self._points.follow(self.config.meter, self.kernel, present)
+        before = self.points.places()
+        self.points.follow(self.config.meter, self.pipeline.kernel, present)
+        after = self.points.places()
+        if gone := before - after:
+            self._forget(gone)
+        if after - before:
+            self.baselines.add(after - before, network.counters({index for index, _ in after - before}))
+        if before != after:
+            self._journal.commit()
+
+    def _let_go(self, places: set[Place]) -> None:
+        self.points.close()
+        self._forget(places)
+
+    def _forget(self, places: set[Place]) -> None:
+        """The flows of places that are metered no more go out now: nothing can come to them."""
+        self.pipeline.kernel.wait_grace_period()
+        self.pipeline.flush_places(places, self._clock.now())
+        self.baselines.remove(places)
 
     def _follow_routes(self, now: Instant) -> None:
         """Read the routing table again when it has changed, and not all the time while it keeps changing."""
@@ -196,24 +351,27 @@ class Agent:
 
     def _know(self, present: list[network.Interface]) -> None:
         """Remember interfaces' names, for collectors and for the table."""
-        self._names.clear()
-        self._names.update((interface.index, interface.name) for interface in present)
-        for collector in self._collectors:
-            collector.interfaces = self._names
+        self.names.clear()
+        self.names.update((interface.index, interface.name) for interface in present)
+        for collector in self.collectors:
+            collector.interfaces = self.names
 
-    def _interfaces_followed(self) -> bool:
-        """Look at the interfaces again; where the system does not say which there are, that is for another time."""
-        try:
-            self._follow_interfaces(network.interfaces())
-        except OSError as error:
-            self._troubles.tell(f"interfaces: {error}", time.monotonic_ns())
-            return False
-        return True
+    def _tell_pressure(self, now: Instant) -> None:
+        """A table that is full costs accuracy, not packets; both are worth a line."""
+        outcomes, pressure = self.pipeline.outcomes(), self.pipeline.pressure
+        overflow, lost = outcomes["PACKETS_OVERFLOW"], outcomes["PACKETS_UNCOUNTED"]
+        if overflow or lost:
+            text = f"table full: {counted(overflow, 'packet')} without a flow of their own, {lost:,} lost"
+            self._pressed.tell(f"{text}: raise max_flows in [meter]", now.monotonic_ns)
+        elif pressure.lowered:
+            text = f"table nearly full: idle timeout {pressure.idle_ns / 10**9:.1f} s"
+            self._pressed.tell(f"{text}: raise max_flows in [meter]", now.monotonic_ns)
 
     def _require_points(self) -> None:
-        """At the start every interface that matches has to be metered; later a failure is only told."""
-        for (name, _), reason in self._points.refused.items():
-            raise StartError(f"interface {name}: {reason}")
+        """At the start what is named has to be metered, and of what a glob means something; later it is only told."""
+        for (name, _), reason in self.points.refused.items():
+            if not len(self.points) or any(name == one and not is_pattern(one) for one in self.config.meter.interfaces):
+                raise StartError(f"interface {name}: {reason}")
 
     def _warn_unmatched(self, present: list[network.Interface]) -> None:
         for pattern in unmatched(self.config.meter.interfaces, [interface.name for interface in present]):
@@ -222,38 +380,47 @@ class Agent:
     def _wait_for_names(self) -> None:
         """Give name servers a moment, so that the first templates go out at once."""
         until = time.monotonic() + _RESOLVE_AT_START_SECONDS
-        for collector in self._collectors:
+        for collector in self.collectors:
             if not collector.ready(self._clock.now()):
                 collector.wait(max(0.0, until - time.monotonic()))
 
     def _reload_programs(self, options: LoadOptions) -> None:
         """Where table or programs have to be other ones: they go into the place of the old, which are emptied."""
-        if replace(options, buckets=self.kernel.options.buckets) == self.kernel.options:
+        kernel = self.pipeline.kernel
+        if replace(options, buckets=kernel.options.buckets) == kernel.options:
             return
-        old, self.kernel = self.kernel, _loaded(options)
-        self._points.replace(self.kernel)
-        old.wait_grace_period()
+        old = Table(self.pipeline.table, kernel)
+        new = self._lasting.new_table(options, old.number + 1)
+        self.points.replace(new.kernel)
+        kernel.wait_grace_period()
+        self.points.carry_over(kernel)
         self.pipeline.flush(self._clock.now())
-        self.pipeline.switch(self.kernel)
-        old.close()
+        self._switch(old, new)
 
     def _reload_collectors(self, before: Config) -> None:
-        """A collector whose section is as before keeps its sequence and its socket."""
-        known = {collector.config: collector for collector in self._collectors}
-        for config, collector in known.items():
-            if config not in self.config.collectors:
-                collector.close()
-            elif before.sampling != self.config.sampling:
+        """A collector whose section is as before keeps its sequence, its socket and what waits to be sent."""
+        known = {collector.config: collector for collector in self.collectors}
+        leaving = [collector for config, collector in known.items() if config not in self.config.collectors]
+        drain(leaving, self._clock.now, 0.0)
+        for collector in leaving:
+            log.info("%s", collector.summary())
+            collector.close()
+            self._lasting.remove_outbox(collector.identity)
+        if before.sampling != self.config.sampling:
+            for collector in known.values():
                 collector.resample(self.config.sampling)
-        self._collectors = [
-            known.get(one) or CollectorSink(one, self.config.sampling) for one in self.config.collectors
-        ]
+        self.collectors = [known.get(one) or self._collector(one) for one in self.config.collectors]
 
 
-def _loaded(options: LoadOptions) -> Kernel:
-    kernel = Kernel(options)
-    kernel.start_sampling_anywhere()
-    return kernel
+def _told(what: str, text: str) -> str:
+    return f"{what}: {text}" if text else ""
+
+
+def _control_server(answers: dict[str, Callable[[dict[str, object]], object]]) -> Server:
+    try:
+        return Server(instance.control_socket(), answers)
+    except ControlError as error:
+        raise StartError(str(error)) from None
 
 
 def _with_default_interface(config: Config) -> Config:
@@ -271,7 +438,7 @@ def run(config: Config, reread: Callable[[], Config], style: str) -> int:
     with Signals() as signals:
         try:
             agent = Agent(config, reread, style)
-        except StartError as error:
+        except (StartError, TakenError) as error:
             print(f"xflowd: {error}", file=sys.stderr)
             return 2
         agent.run(signals)

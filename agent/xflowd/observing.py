@@ -2,30 +2,53 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
 
-from xflowd.config import Direction, FlowKey, Hook, Meter, matching
-from xflowd.edge import attach
+from xflowd.config import Direction, FlowKey, Hook, Meter, is_pattern, matching
+from xflowd.edge import attach, libbpf
 from xflowd.edge.kernel import Kernel
 from xflowd.edge.libbpf import LibbpfError
 from xflowd.edge.network import Interface, Link, strips_vlan_tags
+from xflowd.edge.pins import Pins
 from xflowd.metering.flow import EGRESS, INGRESS
 
 log = logging.getLogger(__name__)
 
 _FEWEST_BUCKETS, _MOST_BUCKETS = 64, 1024
-_DIRECTION_NAMES = {INGRESS: "ingress", EGRESS: "egress"}
+DIRECTION_NAMES = {INGRESS: "ingress", EGRESS: "egress"}
+_LINKS = "links"  # the directory of their pins
+
+#: An interface's index, and a direction.
+Place = tuple[int, int]
 
 
 class AttachError(Exception):
     """An interface cannot be metered as it is configured; the message says how to mend it."""
 
 
-def directions(wanted: Direction, interfaces: int) -> tuple[int, ...]:
-    """One interface is metered both ways; of several, ingress alone counts a forwarded packet once."""
+@dataclass(slots=True)
+class Point:
+    """A program that runs at an interface in one direction, and what was counted before it in the same counters.
+
+    `before` is taken off the kernel's counters: they may have been another interface's. It is negative where this
+    point has counted in a table that is gone.
+    """
+
+    attachment: attach.Attachment
+    program: str
+    before: Counter[str] = field(default_factory=Counter)
+
+
+def directions(wanted: Direction, patterns: tuple[str, ...]) -> tuple[int, ...]:
+    """One interface that is named is metered both ways; of several, ingress alone counts a forwarded packet once."""
     if wanted is Direction.AUTO:
-        wanted = Direction.BOTH if interfaces <= 1 else Direction.INGRESS
+        one = len(patterns) == 1 and not is_pattern(patterns[0])
+        wanted = Direction.BOTH if one else Direction.INGRESS
     return {Direction.INGRESS: (INGRESS,), Direction.EGRESS: (EGRESS,), Direction.BOTH: (INGRESS, EGRESS)}[wanted]
 
 
@@ -39,13 +62,22 @@ def buckets(indexes: Iterable[int]) -> int:
 
 
 class ObservationPoints:
-    """The programs attached now, and to which interface and direction."""
+    """The programs attached now, and to which interface and direction. Their links are pinned, where there are pins."""
 
-    def __init__(self) -> None:
-        self._attached: dict[tuple[int, int], attach.Attachment] = {}
-        self._programs: dict[tuple[int, int], str] = {}
+    def __init__(self, pins: Pins | None = None) -> None:
+        self._pins = pins
+        self._points: dict[Place, Point] = {}
         self.names: dict[int, str] = {}  # of the metered interfaces, by index
         self.refused: dict[tuple[str, int], str] = {}
+        if pins:
+            pins.make(_LINKS)
+
+    def adopt(self, kernel: Kernel, earlier: Iterable[Kernel], present: Iterable[Interface]) -> None:
+        """Take over what an agent before this one has attached, and run `kernel`'s programs there from now on."""
+        for name in self._pins.names(_LINKS) if self._pins else ():
+            self._adopt_link(name, kernel)
+        if not attach.has_tcx():
+            self._adopt_filters(kernel, [kernel, *earlier], present)
 
     def follow(self, meter: Meter, kernel: Kernel, present: list[Interface]) -> None:
         """Attach to what matches and is not metered yet, let go of what is gone or matches no more.
@@ -54,61 +86,165 @@ class ObservationPoints:
         """
         names = set(matching(meter.interfaces, (interface.name for interface in present)))
         wanted = [interface for interface in present if interface.name in names]
-        ways = directions(meter.direction, len(wanted))
-        points = {(interface.index, way): interface for interface in wanted for way in ways}
-        for point in self._attached.keys() - points.keys():
-            self._detach(point)
+        ways = directions(meter.direction, meter.interfaces)
+        places = {(interface.index, way): interface for interface in wanted for way in ways}
+        for place in self._points.keys() - places.keys():
+            self._detach(place)
         self.names = {interface.index: interface.name for interface in wanted}
         before, self.refused = self.refused, {}
-        for point, interface in points.items():
-            if point not in self._attached:
-                self._try(meter, kernel, interface, point[1])
+        for place, interface in places.items():
+            self._follow_one(meter, kernel, interface, place)
         for (name, direction), reason in self.refused.items():
             if before.get((name, direction)) != reason:
-                log.warning("cannot meter %s %s: %s", name, _DIRECTION_NAMES[direction], reason)
+                log.warning("cannot meter %s %s: %s", name, DIRECTION_NAMES[direction], reason)
 
     def replace(self, kernel: Kernel) -> None:
         """Run another load of the programs from here on; no packet is missed."""
-        for point, attachment in list(self._attached.items()):
+        for place, point in list(self._points.items()):
             try:
-                attachment.replace(kernel.program(self._programs[point]))
+                point.attachment.replace(kernel.program(point.program))
             except LibbpfError as error:  # the interface has just gone, or changed: follow() sees to it
                 log.warning("%s", error)
-                self._detach(point)
+                self._detach(place)
+
+    def carry_over(self, old: Kernel) -> None:
+        """Take along what was counted in a table that is no longer in use; the one after it began at zero."""
+        for place, counted in self.outcomes(old).items():
+            self._points[place].before = Counter({name: -count for name, count in counted.items()})
+
+    def outcomes(self, kernel: Kernel) -> dict[Place, Counter[str]]:
+        """Packets by enum packet_outcome of flow.h, since metering began at each place."""
+        now = kernel.outcomes()
+        result = {}
+        for place, point in self._points.items():
+            counted = _bucket(now, kernel, place)
+            counted.subtract(point.before)
+            result[place] = counted
+        return result
+
+    def hooks(self) -> dict[Place, str]:
+        """By what each place is metered."""
+        return {place: point.attachment.hook for place, point in self._points.items()}
+
+    def state(self) -> list[Any]:
+        """What a successor has to know: see restore()."""
+        return [[*place, dict(point.before)] for place, point in self._points.items()]
+
+    def restore(self, state: list[Any]) -> None:
+        """Go on counting where an agent before this one has begun, at the places adopted."""
+        for index, direction, before in state:
+            if (index, direction) in self._points:
+                self._points[index, direction].before = Counter(before)
 
     def close(self) -> None:
         """Take every program off."""
-        for point in list(self._attached):
-            self._detach(point)
+        for place in list(self._points):
+            self._detach(place)
 
     def __len__(self) -> int:
-        return len(self._attached)
+        return len(self._points)
 
-    def _detach(self, point: tuple[int, int]) -> None:
-        self._attached.pop(point).close()
-        del self._programs[point]
-        name = self.names.get(point[0], f"interface {point[0]}")
-        log.info("no longer metering %s %s", name, _DIRECTION_NAMES[point[1]])
+    def __contains__(self, place: Place) -> bool:
+        return place in self._points
 
-    def _try(self, meter: Meter, kernel: Kernel, interface: Interface, direction: int) -> None:
-        way = _DIRECTION_NAMES[direction]
+    def places(self) -> set[Place]:
+        """All that are metered now."""
+        return set(self._points)
+
+    def _follow_one(self, meter: Meter, kernel: Kernel, interface: Interface, place: Place) -> None:
+        point = self._points.get(place)
         try:
-            program, attachment = _attach(meter, kernel, interface, direction)
+            programs = _programs(meter, interface, place[1])
+            if point is None:
+                self._attach(meter, kernel, interface, place, programs)
+            elif point.program not in programs:  # VLANs or a bridge have come to stand on it
+                self._detach(place)
+                self._attach(meter, kernel, interface, place, programs)
+                self._points[place].before = point.before
         except (OSError, AttachError) as error:
-            reason = str(error)
-            self.refused[interface.name, direction] = reason
+            self.refused[interface.name, place[1]] = str(error)
+
+    def _attach(
+        self, meter: Meter, kernel: Kernel, interface: Interface, place: Place, programs: tuple[str, ...]
+    ) -> None:
+        program, attachment = _attached(meter, kernel, interface, place[1], programs)
+        self._pin(place, program, attachment)
+        self._points[place] = Point(attachment, program, _bucket(kernel.outcomes(), kernel, place))
+        log.info("metering %s %s by %s", interface.name, DIRECTION_NAMES[place[1]], attachment.hook)
+
+    def _detach(self, place: Place) -> None:
+        point = self._points.pop(place)
+        if self._pins:
+            self._pins.unpin(_pin_name(place, point.program))
+        point.attachment.close()
+        name = self.names.get(place[0], f"interface {place[0]}")
+        log.info("no longer metering %s %s", name, DIRECTION_NAMES[place[1]])
+
+    def _pin(self, place: Place, program: str, attachment: attach.Attachment) -> None:
+        """A filter of clsact stays without a pin."""
+        if self._pins and isinstance(attachment, attach.Link):
+            self._pins.unpin(_pin_name(place, program))
+            self._pins.pin(attachment.descriptor, _pin_name(place, program))
+
+    def _adopt_link(self, name: str, kernel: Kernel) -> None:
+        assert self._pins
+        index, direction, program = name.split("-")
+        place = int(index), int(direction)
+        hook = attach.XDP if program.startswith("xdp") else attach.TC
+        link = attach.adopt_link(self._pins.get(f"{_LINKS}/{name}"), hook)
+        if link is None or program not in kernel.loaded.programs or place in self._points:
+            self._pins.unpin(f"{_LINKS}/{name}")
+            if link is not None:
+                link.close()
             return
-        self._attached[interface.index, direction] = attachment
-        self._programs[interface.index, direction] = program
-        log.info("metering %s %s by %s", interface.name, way, attachment.hook)
+        link.replace(kernel.program(program))
+        self._points[place] = Point(link, program)
+
+    def _adopt_filters(self, kernel: Kernel, tables: list[Kernel], present: Iterable[Interface]) -> None:
+        """Filters of clsact have no pins: they are known by the programs that they run."""
+        programs = {
+            libbpf.information(libbpf.ProgramInfo, descriptor).id: name
+            for table in tables
+            for name, descriptor in table.loaded.programs.items()
+        }
+        for interface in present:
+            for direction in DIRECTION_NAMES:
+                with contextlib.suppress(OSError):  # no clsact there
+                    for program, found in attach.adopt_filters(interface.index, direction, programs):
+                        self._adopt_filter((interface.index, direction), found, programs[program], kernel)
+
+    def _adopt_filter(self, place: Place, found: attach.Filter, program: str, kernel: Kernel) -> None:
+        if place in self._points:  # one that its agent had no time to take off
+            found.close()
+            return
+        found.replace(kernel.program(program))
+        self._points[place] = Point(found, program)
 
 
-def _attach(meter: Meter, kernel: Kernel, interface: Interface, direction: int) -> tuple[str, attach.Attachment]:
-    """XDP where it is possible, worth it and sees everything, TC elsewhere. The program's name, and where it is."""
+def _bucket(outcomes: dict[str, Any], kernel: Kernel, place: Place) -> Counter[str]:
+    """The counters that a place shares with no other one, but for hosts of very many interfaces."""
+    index, direction = place
+    return Counter({name: int(counts[direction, index % kernel.options.buckets]) for name, counts in outcomes.items()})
+
+
+def _pin_name(place: Place, program: str) -> str:
+    return f"{_LINKS}/{place[0]}-{place[1]}-{program}"
+
+
+def _programs(meter: Meter, interface: Interface, direction: int) -> tuple[str, ...]:
+    """What may run there, best first: XDP where it is possible, worth it and sees everything, TC everywhere."""
     if interface.link is Link.UNKNOWN:
         raise AttachError("its link layer is not one of those that xflowd reads: Ethernet, or none")
+    tc = f"tc_{DIRECTION_NAMES[direction]}" + ("" if interface.link is Link.ETHERNET else "_network")
     obstacle = _xdp_obstacle(meter, interface, direction)
-    if obstacle is None:
+    return ("xdp_ingress", tc) if obstacle is None else (tc,)
+
+
+def _attached(
+    meter: Meter, kernel: Kernel, interface: Interface, direction: int, programs: tuple[str, ...]
+) -> tuple[str, attach.Attachment]:
+    """The program's name, and where it is."""
+    if programs[0] == "xdp_ingress":
         try:
             return "xdp_ingress", attach.attach_xdp(kernel.program("xdp_ingress"), interface.index)
         except attach.HookError as error:
@@ -116,10 +252,9 @@ def _attach(meter: Meter, kernel: Kernel, interface: Interface, direction: int) 
                 raise AttachError(f"hook = xdp, but {error}: set hook = auto or tc in [meter]") from None
             level = logging.WARNING if isinstance(error, attach.HookBusyError) else logging.INFO
             log.log(level, "%s: no XDP, %s: metering it by TC", interface.name, error)
-    elif obstacle:
+    elif obstacle := _xdp_obstacle(meter, interface, direction):
         log.info("%s: no XDP, %s", interface.name, obstacle)
-    program = f"tc_{_DIRECTION_NAMES[direction]}" + ("" if interface.link is Link.ETHERNET else "_network")
-    return program, attach.attach_tc(kernel.program(program), interface.index, direction)
+    return programs[-1], attach.attach_tc(kernel.program(programs[-1]), interface.index, direction)
 
 
 def _xdp_obstacle(meter: Meter, interface: Interface, direction: int) -> str | None:

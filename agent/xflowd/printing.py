@@ -16,6 +16,8 @@ from xflowd.metering.table import Records
 from xflowd.wire.template import Template
 from xflowd.wire.templates import IPFIX
 
+_PORTION = 1024  # flows printed at once
+
 
 def output(style: str, names: Mapping[int, str] | None = None) -> Table | JsonLines:
     """Standard output as a table for people or as JSON lines; `names` are interfaces' by index."""
@@ -30,6 +32,7 @@ class Printer:
     def __init__(self, style: str, names: Mapping[int, str], sampling_interval: int = 1) -> None:
         self._output = output(style, names)
         self.sampling_interval = sampling_interval
+        self.portion = _PORTION
 
     @property
     def closed(self) -> bool:
@@ -44,6 +47,12 @@ class Printer:
                 clock = message_clock(now, int(chosen["flow_end_ns"].max()))
                 records = fill(template, chosen, RecordContext(clock, self.sampling_interval))
                 self._output.write(records.view(readable(template)))
+
+    def commit(self) -> None:
+        """What is printed is printed."""
+
+    def rollback(self) -> None:
+        """What is printed is printed."""
 
     def due(self, now: Instant) -> bool:
         """Nothing is printed without flows."""

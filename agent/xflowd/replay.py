@@ -5,13 +5,16 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from xflowd.collectors import CollectorSink
+from xflowd.collectors import CollectorSink, drain, send_all
 from xflowd.config import Config, ConfigError, Problem
 from xflowd.daemon import load_options, timeouts
 from xflowd.edge.capture import CapturedPacket, CaptureError, NoFrame, ethernet_frame, packets
+from xflowd.edge.clock import Clock
+from xflowd.edge.journal import OCTETS, Journal
 from xflowd.edge.kernel import Kernel
 from xflowd.edge.terminal import Progress
 from xflowd.metering.instant import Instant
@@ -24,7 +27,9 @@ _TICK_NS = 1_000_000_000
 _LONGEST_FRAME = 2048  # of a test run; octets are counted by the IP header, so no more is needed
 _SHORTEST_FRAME = 14
 _PROGRESS_EVERY = 4096  # packets
-_RESOLVE_SECONDS = 5.0
+_LAST_NS = ((1 << 32) - 2) * 1_000_000_000  # in 2106: headers of messages tell whole seconds, rounded up, in 32 bits
+_OUT_OF_RANGE = "the time is before 1970 or after 2106"
+_RESOLVE_SECONDS = _SEND_SECONDS = 5.0
 _PROGRAMS = ("read_clocks", "xdp_ingress")
 _INTERFACE = {1: "replay"}  # a test run has the loopback's index
 
@@ -32,9 +37,10 @@ _INTERFACE = {1: "replay"}  # a test run has the loopback's index
 class Replay:
     """One capture on its way through the meter."""
 
-    def __init__(self, config: Config, sinks: list[Sink]) -> None:
+    def __init__(self, config: Config, sinks: list[Sink], collectors: Sequence[CollectorSink] = ()) -> None:
         self.kernel = Kernel(replace(load_options(config, []), replayed_clock=True, programs=_PROGRAMS))
-        self.pipeline = Pipeline(self.kernel, timeouts(config), sinks)
+        self.pipeline = Pipeline(self.kernel, timeouts(config), sinks, Journal(memoryview(bytearray(OCTETS))))
+        self._collectors, self._clock = collectors, Clock()
         self.skipped: Counter[str] = Counter()
         self.read = 0
         self._program = self.kernel.program("xdp_ingress")
@@ -44,6 +50,9 @@ class Replay:
     def feed(self, packet: CapturedPacket) -> None:
         """Meter one packet, after everything that was due before it."""
         self.read += 1
+        if not 0 <= packet.time_ns <= _LAST_NS:
+            self.skipped[_OUT_OF_RANGE] += 1
+            return
         frame = ethernet_frame(packet.link_type, packet.data)
         if isinstance(frame, NoFrame):
             self.skipped[frame.value] += 1
@@ -57,12 +66,14 @@ class Replay:
     def finish(self) -> None:
         """End the flows that are left."""
         self.pipeline.flush(Instant(self._now_ns, self._now_ns))
+        drain(self._collectors, self._clock.now, _SEND_SECONDS)
 
     def _advance(self, time_ns: int) -> None:
         """The clock goes to the packet's time, second by second while there are flows; it never goes back."""
         if time_ns > self._now_ns:
             while self._next_tick_ns <= time_ns:
                 self.pipeline.tick(Instant(self._next_tick_ns, self._next_tick_ns))
+                send_all(self._collectors, self._clock.now, _SEND_SECONDS)
                 self._next_tick_ns = self._next_tick_ns + _TICK_NS if self.pipeline.live else time_ns + _TICK_NS
             self._now_ns = time_ns
         self.kernel.set_replayed_clock(self._now_ns)
@@ -70,14 +81,14 @@ class Replay:
 
 def run(path: str, config: Config, style: str) -> int:
     """Replay a capture to the configuration's collectors, or to the terminal. The exit code."""
-    collectors = [CollectorSink(one, config.sampling) for one in config.collectors]
+    collectors = [CollectorSink(one, config.sampling, bytearray(one.queue)) for one in config.collectors]
     sinks: list[Sink] = list(collectors) or [Printer(style, _INTERFACE)]
     for collector in collectors:
         collector.interfaces = _INTERFACE
         if not collector.ready(Instant(0, 0)):
             collector.wait(_RESOLVE_SECONDS)
     _require_readable(path)
-    replay = Replay(config, sinks)
+    replay = Replay(config, sinks, collectors)
     faults = _feed(replay, path)
     replay.finish()
     _report(replay, collectors)
@@ -91,7 +102,8 @@ def run(path: str, config: Config, style: str) -> int:
 def _require_readable(path: str) -> None:
     """A file that is not there is wrong use; one that turns out to be no capture fails while it is read."""
     try:
-        if path != "-":
+        # A FIFO is opened once only: whoever writes to it has nobody left to write to when it is closed.
+        if path != "-" and not Path(path).is_fifo():
             Path(path).open("rb").close()
     except OSError as error:
         raise ConfigError([Problem(path, error.strerror or str(error), "name a pcap or pcapng file")]) from None

@@ -9,6 +9,7 @@ import psutil
 from xflowd.collectors import CollectorSink
 from xflowd.notices import counted
 from xflowd.pipeline import Pipeline
+from xflowd.status import AgentUse
 
 _OUTCOMES = {
     "PACKETS_SAMPLED_OUT": "sampled out",
@@ -40,6 +41,17 @@ def summary(pipeline: Pipeline, collectors: Sequence[CollectorSink]) -> Iterator
     yield f"{counted(pipeline.counters.octet_total_count, 'octet')}; flows ended by: {', '.join(ends)}"
     for collector in collectors:
         yield collector.summary()
+    use = agent_use(0)
+    yield f"the agent used {use['cpu_seconds']:.2f} s of CPU and {use['memory_octets'] / 2**20:.0f} MB of memory"
+
+
+def agent_use(uptime_seconds: float) -> AgentUse:
+    """What this process takes of the host; in percent of one CPU over `uptime_seconds`, in which it has run."""
     me = psutil.Process()
-    times, memory = me.cpu_times(), me.memory_info()
-    yield f"the agent used {times.user + times.system:.2f} s of CPU and {memory.rss / 2**20:.0f} MB of memory"
+    with me.oneshot():
+        times, memory, threads = me.cpu_times(), me.memory_info(), me.num_threads()
+    seconds = times.user + times.system
+    percent = 100 * seconds / uptime_seconds if uptime_seconds > 0 else 0.0
+    return AgentUse(
+        cpu_seconds=round(seconds, 2), cpu_percent=round(percent, 2), memory_octets=memory.rss, threads=threads
+    )

@@ -1,4 +1,7 @@
-"""`scripts/fuzz`: the parser of the kernel's programs, in the host's compiler and in the kernel, on spoilt packets."""
+"""`scripts/fuzz`: the parser of the kernel's programs, in the host's compiler and in the kernel, on spoilt packets.
+
+With --decoder: instead, spoilt messages and captures, through what `collect` and `replay` read them with.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-from fuzz import building, fuzzing
+from fuzz import building, decoder, fuzzing
 from fuzz.loaded import BATCH, Bank, Loaded, banks
 from fuzz.seeds import Seed, bank, of_captures
 from kernel.running import DIRECTIONS
@@ -17,11 +20,14 @@ from xflowd.edge.loading import LoadError
 
 CAPTURES = Path(__file__).resolve().parents[3] / "shared" / "captures"
 _OF_THE_TIME = 0.7  # that fuzzing on the host may take
+_DECODED = 200_000
 
 
 def main() -> int:
     """Fuzz, and say how it went; 1 where there is a difference."""
     options = _options()
+    if options.decoder is not None:
+        return _decoded(options)
     seeds = bank() + of_captures(sorted(CAPTURES.glob("*.pcap*")))
     print(f"seeds: {len(seeds)} packets; --seed {options.seed} repeats this run")
     deadline = time.monotonic() + options.seconds
@@ -40,7 +46,23 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--loaded", metavar="N", type=int, default=1_000_000, help="in the kernel (1 million)")
     parser.add_argument("--seconds", metavar="S", type=float, default=300, help="end after them in any case (300)")
     parser.add_argument("--seed", metavar="N", type=int, default=time.time_ns() % 2**20, help="of the mutations (any)")
+    parser.add_argument("--decoder", metavar="N", type=int, nargs="?", const=_DECODED, help=f"instead ({_DECODED:,})")
     return parser.parse_args()
+
+
+def _decoded(options: argparse.Namespace) -> int:
+    """Messages and captures, half of the cases each; 1 where something did not hold."""
+    files, count = sorted(CAPTURES.glob("*.pcap*")), max(1, options.decoder // 2)
+    print(f"--seed {options.seed} repeats this run")
+    outcomes = {"messages": decoder.fuzz_messages(count, options.seed, decoder.payloads(files))}
+    if files:
+        outcomes["captures"] = decoder.fuzz_captures(count, options.seed, decoder.captures(files))
+    for name, outcome in outcomes.items():
+        reasons = len(outcome.refused)
+        print(f"{name}: {outcome.cases:,} cases, {outcome.rate:,.0f} a second, faults of {reasons} kinds told")
+    faults = [outcome.fault for outcome in outcomes.values() if outcome.fault]
+    print("\n".join(faults) or "verdict: everything held")
+    return int(bool(faults))
 
 
 def _on_host(directory: Path, seeds: list[Seed], options: argparse.Namespace) -> str:

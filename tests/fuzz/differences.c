@@ -16,7 +16,8 @@ static const struct field {
 	FIELD(outcome),	     FIELD(octets),	      FIELD(headers_length), FIELD(flow_label),
 	FIELD(source_port),  FIELD(destination_port), FIELD(vlan_id),	     FIELD(customer_vlan_id),
 	FIELD(protocol),     FIELD(ip_version),	      FIELD(ttl),	     FIELD(class_of_service),
-	FIELD(tcp_flags),    FIELD(later_fragment),   FIELD(source),	     FIELD(destination),
+	FIELD(tcp_flags),    FIELD(later_fragment),   FIELD(dropped),	     FIELD(source),
+	FIELD(destination),
 };
 
 int same_meaning(const struct meaning *a, const struct meaning *b)

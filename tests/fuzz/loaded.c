@@ -146,6 +146,7 @@ static void add_segments(const uint8_t *frame, struct spoilt *packet, int networ
 	at = network ? 0 : 14 + 4 * (ether_type(frame) == 0x8100 || ether_type(frame) == 0x88a8);
 	if (at == 18 && (frame[16] << 8 | frame[17]) != (packet->meaning.ip_version == 4 ? 0x0800 : 0x86dd))
 		at = 22;
+	at += packet->meaning.dropped;
 	if (packet->length <= at + packet->meaning.headers_length + size) {
 		packet->segment_size = 0;
 		return;

@@ -7,6 +7,7 @@
 
 #include "parse.bpf.h"
 #include "parsed.h"
+#include "tunnel.bpf.h"
 
 static void address(uint8_t *to, const void *ipv4, const void *ipv6, int version)
 {
@@ -16,7 +17,7 @@ static void address(uint8_t *to, const void *ipv4, const void *ipv6, int version
 		memcpy(to, ipv6, 16);
 }
 
-static struct meaning as_meaning(const struct packet *packet, const struct flow_key *key)
+static struct meaning as_meaning(const struct packet *packet, const struct flow_key *key, uint32_t whole_length)
 {
 	struct meaning meaning = {
 		.outcome = PACKETS_PARSED,
@@ -33,11 +34,28 @@ static struct meaning as_meaning(const struct packet *packet, const struct flow_
 		.ttl = packet->ttl,
 		.tcp_flags = packet->tcp_flags,
 		.later_fragment = packet->fragment,
+		.dropped = whole_length - packet->length,
 	};
 
 	address(meaning.source, &key->source_ipv4_address, key->source_ipv6_address, key->ip_version);
 	address(meaning.destination, &key->destination_ipv4_address, key->destination_ipv6_address, key->ip_version);
 	return meaning;
+}
+
+/* As count_segments() and read_tunnel() in meter.bpf.c have it. */
+static void add_segments(struct packet *packet, const struct flow_key *key, const struct reading *reading)
+{
+	uint32_t offset = tunnel_offset(packet, key), length = 0;
+	void *frame = (void *)reading->frame;
+
+	if (!is_gso(packet))
+		return;
+	if (key->protocol_identifier != PROTOCOL_TCP && !packet->fragment)
+		length = tunnel_headers_length(frame + offset, packet->cursor.end, key->protocol_identifier,
+					       packet->segment_size);
+	if (length)
+		packet->headers_length = offset - packet->ip_offset + length;
+	spread_segments(packet);
 }
 
 struct meaning parse_packet(const struct reading *reading)
@@ -56,5 +74,8 @@ struct meaning parse_packet(const struct reading *reading)
 		push_vlan(&key, depth++, reading->tci);
 	outcome = reading->has_ethernet ? parse_ethernet(&packet, &key, depth) :
 					  parse_network(&packet, &key, bpf_htons(reading->ether_type));
-	return outcome == PACKETS_PARSED ? as_meaning(&packet, &key) : (struct meaning){ .outcome = outcome };
+	if (outcome != PACKETS_PARSED)
+		return (struct meaning){ .outcome = outcome };
+	add_segments(&packet, &key, reading);
+	return as_meaning(&packet, &key, reading->whole_length);
 }

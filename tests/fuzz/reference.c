@@ -11,6 +11,9 @@
  *   - Four octets of an extension header suffice to step over it, out of the frame if need be.
  *   - ICMP and ICMPv6 have type and code behind a header of either IP version.
  *   - A TCP header is as long as its data offset says, also where that is less than five words.
+ *   - A tunnel is looked for in GSO packets alone: IP in IP, GRE, GENEVE and VXLAN, told by their headers. The inner
+ *     packet is longer than a segment, has one tag at most and no extension headers, and carries TCP or UDP.
+ *   - BIG TCP's jumbo payload option, first and alone in a GSO packet of payload length 0, is not on the wire.
  */
 #include <string.h>
 
@@ -33,7 +36,7 @@ static uint32_t two(const struct reading *r, uint32_t at)
 /* Where the packet ends by its own length: what an Ethernet frame has behind that is padding (RFC 894). */
 static int belongs(const struct reading *r, uint32_t end, uint32_t at, uint32_t octets)
 {
-	return (r->segments > 1 || r->segment_size || at + octets <= end) && at + octets <= r->length;
+	return (r->segment_size || at + octets <= end) && at + octets <= r->length;
 }
 
 static int there(const struct reading *r, uint32_t at, uint32_t octets)
@@ -190,11 +193,116 @@ static void read_transport(const struct reading *r, struct meaning *m, uint32_t 
 	}
 }
 
-/* Every segment of a GSO packet repeats the headers, and the frame has them once. */
-static void spread(const struct reading *r, struct meaning *m, uint32_t network_at)
+/* Octets of a GRE header (RFC 2784, RFC 2890), and the type behind it; 0 where it is none. */
+static uint32_t gre_length(const struct reading *r, uint32_t at, uint32_t *type)
 {
+	uint32_t bits, length;
+
+	if (!there(r, at, 4) || octet(r, at + 1) % 8)
+		return 0;
+	bits = octet(r, at);
+	length = 4 + (bits & 128 ? 4 : 0) + (bits & 32 ? 4 : 0) + (bits & 16 ? 4 : 0);
+	*type = two(r, at + 2);
+	return there(r, at, length) ? length : 0;
+}
+
+/* The same of a UDP header with one of GENEVE (RFC 8926 3.4) or VXLAN (RFC 7348 5). */
+static uint32_t udp_tunnel_length(const struct reading *r, uint32_t at, uint32_t *type)
+{
+	uint32_t length = 16;
+
+	if (!there(r, at, 16))
+		return 0;
+	*type = 0x6558;
+	if (two(r, at + 10) == 0x6558)
+		length += octet(r, at + 8) % 64 * 4;
+	else if (!(octet(r, at + 8) & 8))
+		return 0;
+	return there(r, at, length) ? length : 0;
+}
+
+/* Where the inner IP header begins, and its version; 0 where there is none. */
+static uint32_t inner_packet(const struct reading *r, uint32_t outer, uint32_t at, uint32_t *version)
+{
+	uint32_t type = outer == 4 ? 0x0800 : 0x86dd, length = 0;
+
+	if (outer == 47 || outer == 17) {
+		length = outer == 47 ? gre_length(r, at, &type) : udp_tunnel_length(r, at, &type);
+		if (!length)
+			return 0;
+	} else if (outer != 4 && outer != 41) {
+		return 0;
+	}
+	at += length;
+	if (type == 0x6558) {
+		if (!there(r, at, 14))
+			return 0;
+		type = two(r, at + 12);
+		at += 14;
+		if (type == 0x8100 || type == 0x88a8) {
+			type = there(r, at, 4) ? two(r, at + 2) : 0;
+			at += 4;
+		}
+	}
+	*version = type == 0x0800 ? 4 : 6;
+	return type == 0x0800 || type == 0x86dd ? at : 0;
+}
+
+/* Octets of the inner IP header, and the protocol in it; 0 where it is none, or the packet is whole in a segment. */
+static uint32_t inner_ip_length(const struct reading *r, uint32_t version, uint32_t at, uint32_t *protocol)
+{
+	uint32_t length, header = version == 4 ? 20 : 40;
+
+	if (!there(r, at, header) || octet(r, at) / 16 != version)
+		return 0;
+	length = version == 4 ? two(r, at + 2) : two(r, at + 4);
+	if (length && length + (version == 4 ? 0 : 40) <= r->segment_size)
+		return 0;
+	*protocol = octet(r, at + (version == 4 ? 9 : 6));
+	if (version == 4)
+		header = octet(r, at) % 16 * 4;
+	return header >= 20 && there(r, at, header) ? header : 0;
+}
+
+/* In a tunnel segments repeat the inner headers as well. */
+static void read_tunnel(const struct reading *r, struct meaning *m, uint32_t at, uint32_t network_at)
+{
+	uint32_t version, protocol = 0, header, transport = 8, inner = inner_packet(r, m->protocol, at, &version);
+
+	if (!inner)
+		return;
+	header = inner_ip_length(r, version, inner, &protocol);
+	if (!header || (protocol != 6 && protocol != 17))
+		return;
+	if (protocol == 6)
+		transport = there(r, inner + header, 20) ? octet(r, inner + header + 12) / 16 * 4 : 0;
+	if (transport)
+		m->headers_length = inner + header + transport - network_at;
+}
+
+/* RFC 2675 2: eight octets with the one option and nothing else, before TCP. */
+static int has_jumbo_option(const struct reading *r, uint32_t network_at)
+{
+	uint32_t at = network_at + 40;
+
+	if (octet(r, network_at) / 16 != 6 || two(r, network_at + 4) || octet(r, network_at + 6) || !there(r, at, 8))
+		return 0;
+	return octet(r, at) == 6 && octet(r, at + 1) == 0 && two(r, at + 2) == 0xc204;
+}
+
+/* Every segment of a GSO packet repeats the headers, and the frame has them once. */
+static void spread(const struct reading *r, struct meaning *m, uint32_t network_at, uint32_t payload_at)
+{
+	uint32_t length = r->whole_length - network_at;
+
+	if (!r->segment_size)
+		return;
+	if (!m->later_fragment)
+		read_tunnel(r, m, payload_at, network_at);
+	m->dropped = has_jumbo_option(r, network_at) ? 8 : 0;
+	m->headers_length -= m->dropped;
 	if (r->segments > 1)
-		m->octets = r->whole_length - network_at + (r->segments - 1) * m->headers_length;
+		m->octets = length - m->dropped + (r->segments - 1) * m->headers_length;
 }
 
 struct meaning read_packet(const struct reading *reading)
@@ -213,6 +321,6 @@ struct meaning read_packet(const struct reading *reading)
 		return meaning;
 	if (!meaning.later_fragment)
 		read_transport(reading, &meaning, payload, at + meaning.octets);
-	spread(reading, &meaning, at);
+	spread(reading, &meaning, at, payload);
 	return meaning;
 }

@@ -37,7 +37,8 @@ struct meaning {
 	uint8_t ttl;
 	uint8_t tcp_flags;
 	uint8_t later_fragment;
-	uint8_t pad[2]; /* two meanings are compared octet by octet */
+	uint8_t dropped; /* octets of a GSO packet that none of its segments has */
+	uint8_t pad; /* two meanings are compared octet by octet */
 	uint8_t source[16]; /* an IPv4 address is the first four */
 	uint8_t destination[16];
 };

@@ -10,11 +10,15 @@ from pathlib import Path
 
 from kernel.frames import IPV4, IPV6
 from kernel.packets import CUT, PACKETS
+from kernel.tunnels import BIG_TCP, OTHERS, TUNNELS, UNKNOWN
 from xflowd.edge.capture import CaptureError, ethernet_frame, packets
 
 MOST_OCTETS = 2300  # two extension headers of the greatest length
 _OF_A_CAPTURE = 2000  # packets of each file that are looked at
 _HEADERS = 96  # octets of a packet from the captures: what it carries says nothing to the parser
+_OUTER_OCTETS = 34  # of the shortest headers before a tunnel's
+_SEGMENT = 500
+_TWO_SEGMENTS = bytes(_SEGMENT + 100)
 #: enum input_bit of target.c
 _NO_LINK_LAYER, _TAG_TAKEN, _GSO, _IPV6 = 1, 2, 4, 8
 
@@ -34,7 +38,7 @@ class Seed:
         """The packet as it is, behind a tag that was taken off, and as a GSO packet."""
         yield self.plain()
         yield self._input(_TAG_TAKEN, 0x2064)
-        yield self._input(_GSO, 0, segments=2, size=500)
+        yield self._input(_GSO, 0, segments=2, size=_SEGMENT)
 
     def _input(self, bits: int, tci: int, segments: int = 0, size: int = 0) -> bytes:
         if not self.ether_type:
@@ -56,9 +60,18 @@ def bank() -> list[Seed]:
     """The packets that tests/kernel tells the flows of, with and without their link layer."""
     known = [*PACKETS, *(packet for packet, _ in CUT)]
     whole = [Seed(packet.frame) for packet in known]
+    whole += [Seed(frame) for frame in _repeated()]
     types = {IPV4.to_bytes(2, "big"): IPV4, IPV6.to_bytes(2, "big"): IPV6}
     bare = [Seed(packet.network, types[packet.link[12:]]) for packet in known if packet.link[12:] in types]
     return [seed for seed in whole + bare if len(seed.packet) <= MOST_OCTETS]
+
+
+def _repeated() -> Iterator[bytes]:
+    """Packets in tunnels and the like, and where their headers end too soon."""
+    for packet in (*TUNNELS, *OTHERS, *BIG_TCP, *UNKNOWN):
+        yield packet.around(_TWO_SEGMENTS)
+        headers = packet.around(b"")
+        yield from (headers[:length] for length in range(_OUTER_OCTETS, len(headers), 4))
 
 
 def of_captures(files: Iterable[Path]) -> list[Seed]:

@@ -33,11 +33,11 @@ static uint32_t network_type(uint8_t bits)
 	return bits & INPUT_IPV6 ? 0x86dd : 0x0800;
 }
 
-/* Segments and their size as a hook takes them from an skb: one that says one segment has none. */
+/* Segments and their size as a hook takes them from an skb: one that says one segment has none, and the reverse. */
 static void add_segments(struct reading *reading, const uint8_t *data)
 {
-	reading->segments = data[1] ? data[1] : 1;
 	reading->segment_size = data[1] == 1 ? 0 : data[2] << 8 | data[3];
+	reading->segments = data[1] && reading->segment_size ? data[1] : 1;
 	reading->whole_length += data[4] << 8 | data[5];
 }
 

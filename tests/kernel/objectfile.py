@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 
 from xflowd.edge import libbpf
-from xflowd.edge.layout import Layout
+from xflowd.edge.layout import Layout, types_of
 from xflowd.edge.loading import OBJECT
 
 
@@ -17,7 +17,7 @@ def structure(name: str) -> np.dtype[np.void]:
     """The record type of `struct name` in flow.h."""
     handle = libbpf.call("bpf_object__open_file", os.fsencode(OBJECT), None, what=str(OBJECT))
     try:
-        return Layout(libbpf.call("bpf_object__btf", handle)).structure(name)
+        return Layout(types_of(handle)).structure(name)
     finally:
         libbpf.close(handle)
 
@@ -27,6 +27,6 @@ def enumeration(name: str) -> dict[str, int]:
     """The names and values of `enum name` in flow.h."""
     handle = libbpf.call("bpf_object__open_file", os.fsencode(OBJECT), None, what=str(OBJECT))
     try:
-        return {one.name: one.value for one in Layout(libbpf.call("bpf_object__btf", handle)).enumeration(name)}
+        return {one.name: one.value for one in Layout(types_of(handle)).enumeration(name)}
     finally:
         libbpf.close(handle)

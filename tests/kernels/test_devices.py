@@ -17,7 +17,7 @@ from lab.agent import Agent, Collector, write_configuration
 from lab.flow import UDP, Count, Flow, Key, total
 from lab.namespaces import Namespace
 from lab.nfdump import Nfcapd
-from lab.remains import remains, wait_until_clean
+from lab.remains import held, remains, wait_until_clean
 from lab.topology import LAN, LINKS, WAN, Network, router_network
 from xflowd.metering.flow import EGRESS, INGRESS
 
@@ -139,7 +139,7 @@ def _run(network: Network) -> Outcome:
     agent = Agent(network.router, "-c", path, metering=())
     for name in metered:
         agent.wait_for_log(rf"metering {name} egress\b", timeout=_LONGEST_SECONDS)
-    during, devices = remains(network.router), frozenset({"veth", *added})
+    during, devices = held(network.router), frozenset({"veth", *added})
     if "wireguard" in devices:
         traffic.ping(network.a, ADDRESSES["wireguard"][0], 1)  # only 128 packets wait for the keys
     for stream in STREAMS:

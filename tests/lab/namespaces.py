@@ -145,8 +145,9 @@ def sweep() -> list[str]:
 
 
 def _own_mounts(log: Path) -> Process:
-    """A process with mounts of its own. It dies with the tests, and all that is pinned goes with it."""
-    script = "mount -t bpf bpf /sys/fs/bpf && echo ready && exec sleep infinity"
+    """A process with mounts of its own. It dies with the tests, and all pins and sockets go with it."""
+    sockets = "mkdir -p /run/xflowd && mount -t tmpfs tmpfs /run/xflowd"
+    script = f"mount -t bpf bpf /sys/fs/bpf && {sockets} && echo ready && exec sleep infinity"
     unshare = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script]
     holder = Process(["setpriv", "--pdeathsig", "KILL", *unshare], log)
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -65,8 +66,24 @@ def remains(space: Namespace) -> Remains:
     )
 
 
+def held(space: Namespace) -> Remains:
+    """The same while the program runs, but of programs, maps and links only those that processes in `space` have: other
+    programs on this machine come and go."""
+    seen = remains(space)
+    ours = _held_by(space)
+    programs = seen.programs & ours["prog_id"]
+    used = {
+        number
+        for program in _listed(space, _bpftool(), "prog")
+        if program["id"] in programs
+        for number in program.get("map_ids", ())
+    }
+    maps = seen.maps & (ours["map_id"] | used)
+    return replace(seen, programs=programs, maps=maps, links=seen.links & ours["link_id"])
+
+
 def wait_until_clean(space: Namespace, before: Remains, during: Remains) -> None:
-    """Nothing that came between the two snapshots is there any more. Raises AssertionError, and says what is.
+    """Nothing of what was held `during` the run, and not there `before`, is there any more, or AssertionError says what is.
 
     The kernel frees programs and maps a grace period after their last user is gone: hence the patience.
     """
@@ -90,8 +107,25 @@ def _bpftool() -> str:
 
 
 def _ids(space: Namespace, bpftool: str, what: str) -> frozenset[int]:
+    return frozenset(int(item["id"]) for item in _listed(space, bpftool, what))
+
+
+def _listed(space: Namespace, bpftool: str, what: str) -> list[dict[str, Any]]:
     listed: list[dict[str, Any]] = json.loads(space.run(bpftool, "-j", what, "show"))
-    return frozenset(int(item["id"]) for item in listed)
+    return listed
+
+
+def _held_by(space: Namespace) -> dict[str, set[int]]:
+    """prog_id, map_id and link_id of all descriptors of the processes in a namespace (/proc/PID/fdinfo)."""
+    found: dict[str, set[int]] = {"prog_id": set(), "map_id": set(), "link_id": set()}
+    pids = subprocess.run(["ip", "netns", "pids", space.name], capture_output=True, text=True, check=True).stdout
+    for pid in pids.split():
+        for path in Path(f"/proc/{pid}/fdinfo").glob("*"):
+            with suppress(OSError):
+                fields = dict(line.split(":", 1) for line in path.read_text().splitlines() if ":" in line)
+                for name in found.keys() & fields.keys():
+                    found[name].add(int(fields[name]))
+    return found
 
 
 def _interfaces(space: Namespace) -> str:

@@ -14,7 +14,7 @@ from lab import traffic
 from lab.agent import Agent, Collector, write_configuration
 from lab.flow import ICMP, Count, Key, totals
 from lab.namespaces import Namespace
-from lab.remains import remains, wait_until_clean
+from lab.remains import held, remains, wait_until_clean
 from lab.topology import LINKS, Network
 from lab.wireshark import Tshark
 
@@ -41,7 +41,7 @@ def test_the_end_sends_the_table_and_leaves_nothing(network: Network, hook: str,
     tshark = Tshark(network.collector, PORT, listen=True)
     direction, times = ("both", 2) if hook == "tc" else ("ingress", 1)
     agent = _agent(network, hook=hook, direction=direction, active_timeout=60, idle_timeout=60)
-    during = remains(network.router)
+    during = held(network.router)
     assert during.since(before), "the agent has loaded something"
     count = traffic.ping(network.a, B.host4, 5)
     assert agent.stop(number) == 0

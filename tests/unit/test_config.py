@@ -184,7 +184,7 @@ def test_faults_of_addresses(tmp_path: Path, text: str, fault: str | None) -> No
 
 SECTIONS = [
     ("[sampler]", "F:1 [sampler]: unknown section; did you mean sampling?"),
-    ("[x]", "F:1 [x]: unknown section; known are meter, sampling, collector"),
+    ("[x]", "F:1 [x]: unknown section; known are meter, sampling, collector, agent"),
     ("[meter wan]", "F:1 [meter wan]: takes no name; write [meter]"),
     ("[collector]\naddress = h", "F:1 [collector]: has no name; write [collector NAME]"),
     ("[collector a]", "F:1 [collector a]: has no address; add address = HOST:PORT"),

@@ -9,6 +9,7 @@ import tracemalloc
 import pytest
 from wire_helpers import ALL, NOW, flow, flows, many, process
 
+from xflowd.collect import told
 from xflowd.exporting.announcing import MeterStatistics
 from xflowd.wire.decoder import Decoder
 from xflowd.wire.message import MalformedMessage
@@ -77,6 +78,10 @@ def test_what_is_no_message_raises(datagram, reason):
         (ipfix(GOOD + numbers(2, 16, 300, 2, 8, 65534, 8, 65534)), "template longer than a message", 1),
         (ipfix(GOOD + numbers(3, 14, 300, 1, 0, 8, 4)), "options template without a scope", 1),
         (ipfix(GOOD + numbers(3, 14, 300, 1, 2, 8, 4)), "options template without a scope", 1),
+        (ipfix(GOOD + numbers(2, 12, 0, 0, 0, 1)), "template ID below 256", 1),
+        (ipfix(GOOD + numbers(2, 8, 3, 0)), "template ID below 256", 1),
+        (ipfix(GOOD + numbers(3, 8, 2, 0)), "template ID below 256", 1),
+        (ipfix(GOOD + numbers(2, 8, 255, 0)), "template ID below 256", 1),
         (netflow9(numbers(0, 8, 300, 0)), "template of no octets", 0),
         (netflow9(numbers(0, 12, 300, 1, 8, 65535)), "template longer than a message", 0),
         (netflow9(numbers(1, 14, 300, 3, 4, 8, 4)), "options template with a part of a field", 0),
@@ -182,3 +187,84 @@ def damaged(datagram: bytes, generator: random.Random) -> bytes:
         place = generator.randrange(2, min(500, len(changed)))
         changed[place] = generator.choice((0, 1, 255, generator.randrange(256)))
     return bytes(changed)
+
+
+def of(fields: list[tuple[int, int]], data: bytes) -> bytes:
+    """An IPFIX message with a template of these elements and lengths, and a set of this data."""
+    content = b"".join(numbers(*field) for field in fields)
+    return ipfix(numbers(2, 8 + len(content), 300, len(fields)) + content + numbers(300, 4 + len(data)) + data)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 65535])
+def test_the_count_of_a_netflow9_header_changes_nothing(count: int) -> None:
+    content = numbers(0, 12, 256, 1, 8, 4) + numbers(256, 8, 1, 2)
+    message = bytearray(netflow9(content))
+    message[2:4] = numbers(count)
+    decoder = Decoder()
+    assert [len(each.array) for each in decoder.decode(bytes(message), "x")] == [1]
+    assert not decoder.counters.malformed
+
+
+def test_a_withdrawal_of_all_has_the_number_of_its_set() -> None:
+    decoder = Decoder()
+    data = numbers(256, 8, 1, 2)
+    for wrong in (numbers(2, 8, 0, 0), numbers(2, 8, 3, 0), numbers(3, 8, 2, 0), numbers(2, 8, 1, 0)):
+        decoder.decode(ipfix(GOOD + wrong), "x")
+        assert decoder.decode(ipfix(data), "x"), wrong
+    decoder.decode(ipfix(numbers(2, 8, 2, 0)), "x")
+    assert not decoder.decode(ipfix(data), "x")
+
+
+def test_exporters_and_domains_are_kept_within_limits_and_what_goes_is_counted() -> None:
+    decoder = Decoder()
+    tracemalloc.start()
+    try:
+        for exporter in range(600):
+            for domain in range(70):
+                message = bytearray(ipfix(b""))
+                message[12:16] = domain.to_bytes(4, "big")
+                decoder.decode(bytes(message), ("192.0.2.1", exporter))
+            if exporter == 300:
+                before, _ = tracemalloc.get_traced_memory()
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < 100_000
+    assert decoder.counters.pushed_out == {"observation domains": 600 * 6, "exporters": 600 - 16384 // 64}
+    assert "exporters forgotten for lack of room" in "\n".join(told(decoder.counters))
+
+
+def test_big_templates_are_kept_within_limits() -> None:
+    """What counts is fields: 4,096 templates of 256 would be half a gigabyte."""
+    decoder = Decoder()
+    message = ipfix(numbers(2, 8 + 4 * 250, 300, 250) + numbers(8, 4) * 250)
+    for exporter in range(600):
+        decoder.decode(message, exporter)
+    kept = (1 << 17) // 250
+    assert decoder.counters.pushed_out == {"templates": 600 - kept, "exporters": 600 - kept}
+    assert decoder.decode(ipfix(numbers(300, 1004) + bytes(1000)), 599)
+    assert not decoder.decode(ipfix(numbers(300, 1004) + bytes(1000)), 600 - kept - 1)
+
+
+def test_one_exporter_takes_no_room_from_others_by_itself() -> None:
+    decoder = Decoder()
+    decoder.decode(ipfix(GOOD), "neighbour")
+    for domain in range(3000):
+        message = bytearray(ipfix(numbers(2, 12, 256 + domain, 1, 8, 4)))
+        message[12:16] = domain.to_bytes(4, "big")
+        decoder.decode(bytes(message), "greedy")
+    assert decoder.decode(ipfix(numbers(256, 8, 1, 2)), "neighbour")
+    assert set(decoder.counters.pushed_out) == {"templates", "observation domains"}
+
+
+def test_records_of_empty_fields_take_no_room() -> None:
+    """255 fields of no octets in records of one: 16 million values, were they kept."""
+    message = of([(82, 0xFFFF)] + [(8, 0)] * 255, bytes(60_000))
+    tracemalloc.start()
+    try:
+        (records,) = Decoder().decode(message, "x")
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(records.array) == 60_000
+    assert most < 20 << 20

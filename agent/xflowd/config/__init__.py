@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from xflowd.config.check import check
 from xflowd.config.ini import dump, load
-from xflowd.config.interfaces import matching, unmatched
+from xflowd.config.interfaces import is_pattern, matching, unmatched
 from xflowd.config.options import override
 from xflowd.config.problem import ConfigError, Problem
 from xflowd.config.schema import (
+    Agent,
     Collector,
     Config,
     Direction,
@@ -21,6 +22,7 @@ from xflowd.config.schema import (
 from xflowd.config.values import Endpoint
 
 __all__ = [
+    "Agent",
     "Collector",
     "Config",
     "ConfigError",
@@ -35,6 +37,7 @@ __all__ = [
     "SamplingMode",
     "check",
     "dump",
+    "is_pattern",
     "load",
     "matching",
     "override",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from xflowd.config.contradictions import Place, contradictions
@@ -13,6 +14,8 @@ from xflowd.config.problem import ConfigError, Problem, nearest
 from xflowd.config.schema import NAMED, NOWHERE, SECTIONS, Config, keys
 from xflowd.config.values import UnacceptableError
 
+MAXIMUM_PROBLEMS = 100  # nobody reads on behind so many, and a file of another kind has one in each line
+_LONGEST_NAME = 255
 _NAME = re.compile(r"[!-~]+")
 
 
@@ -28,15 +31,24 @@ class _Draft:
 
 
 def check(sections: Iterable[Section], problems: Iterable[Problem] = ()) -> Config:
-    """The Config that `sections` say; `problems` are those met before. Raises ConfigError with all."""
+    """The Config that `sections` say; `problems` are those met before. Raises ConfigError with the first hundred."""
     draft = _Draft(problems=list(problems))
     for section in sections:
-        draft.problems += _read_section(section, draft)
+        _add(draft, _read_section(section, draft))
     config = _assemble(draft)
-    draft.problems += contradictions(config, draft.places, draft.wrong)
+    _add(draft, contradictions(config, draft.places, draft.wrong))
     if draft.problems:
         raise ConfigError(draft.problems)
     return config
+
+
+def _add(draft: _Draft, problems: Iterable[Problem]) -> None:
+    """Note more problems; raise ConfigError as soon as there are more than anybody reads."""
+    draft.problems += islice(problems, max(0, MAXIMUM_PROBLEMS + 1 - len(draft.problems)))
+    if len(draft.problems) > MAXIMUM_PROBLEMS:
+        told, next_one = draft.problems[:MAXIMUM_PROBLEMS], draft.problems[MAXIMUM_PROBLEMS]
+        what = f"is the next of more than {MAXIMUM_PROBLEMS} faults"
+        raise ConfigError([*told, Problem(next_one.where, what, "is this a configuration of xflowd?")])
 
 
 def _assemble(draft: _Draft) -> Config:
@@ -48,7 +60,7 @@ def _assemble(draft: _Draft) -> Config:
         for (section_type, name), values in draft.values.items()
         if section_type == "collector"
     )
-    return Config(make("meter"), make("sampling"), tuple(collectors))
+    return Config(make("meter"), make("sampling"), tuple(collectors), make("agent"))
 
 
 def _read_section(section: Section, draft: _Draft) -> Iterator[Problem]:
@@ -94,13 +106,19 @@ def _read_entry(section: Section, entry: Entry, draft: _Draft) -> Iterator[Probl
 def _fault_of_title(section: Section, draft: _Draft) -> Problem | None:
     if section.type not in SECTIONS:
         return Problem(section.where, "unknown section", nearest(section.type, SECTIONS))
-    if section.type in NAMED and not section.name:
-        return Problem(section.where, "has no name", f"write [{section.type} NAME]")
-    if section.type not in NAMED and section.name:
-        return Problem(section.where, "takes no name", f"write [{section.type}]")
-    if not _NAME.fullmatch(section.name or "-"):
-        return Problem(section.where, "has a name of more than one word", "use letters, digits, - . : _")
     first = draft.lines.get((section.type, section.name))
     if first is not None:
         return Problem(section.where, f"is there twice, first in line {first}", "make one section of the two")
+    return _fault_of_name(section)
+
+
+def _fault_of_name(section: Section) -> Problem | None:
+    if section.type not in NAMED:
+        return Problem(section.where, "takes no name", f"write [{section.type}]") if section.name else None
+    if not section.name:
+        return Problem(section.where, "has no name", f"write [{section.type} NAME]")
+    if not _NAME.fullmatch(section.name):
+        return Problem(section.where, "has a name of more than one word", "use letters, digits, - . : _")
+    if len(section.name) > _LONGEST_NAME:
+        return Problem(section.where, "has too long a name", f"use {_LONGEST_NAME} characters at most")
     return None

@@ -11,6 +11,7 @@ from xflowd.config.values import Endpoint, is_ip_address
 Place = tuple[str, str, str]  # section type, section name, key
 _Finding = tuple[list[Place], str, str]  # the keys at odds (the one to name first), what, how to mend it
 
+_MOST_COLLECTORS = 64  # each has a socket, and memory for what waits to be sent
 _MODE, _RATE = ("sampling", "", "mode"), ("sampling", "", "rate")
 
 
@@ -39,6 +40,9 @@ def _findings(config: Config) -> Iterator[_Finding]:
     for collector in config.collectors:
         yield from _of_collector(collector, rate)
     yield from _duplicates(config.collectors)
+    for collector in config.collectors[_MOST_COLLECTORS : _MOST_COLLECTORS + 1]:
+        what = f"is one of {len(config.collectors):,} collectors"
+        yield [("collector", collector.name, "address")], what, f"keep {_MOST_COLLECTORS} at most"
 
 
 def _of_collector(collector: Collector, rate: int) -> Iterator[_Finding]:

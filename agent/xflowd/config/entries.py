@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from xflowd.config.problem import shown
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -27,11 +29,11 @@ class Section:
 
     @property
     def title(self) -> str:
-        return f"[{self.type} {self.name}]" if self.name else f"[{self.type}]"
+        return f"[{shown(self.type)} {shown(self.name)}]" if self.name else f"[{shown(self.type)}]"
 
     @property
     def where(self) -> str:
         return f"{self.file}:{self.line} {self.title}"
 
     def where_is(self, entry: Entry) -> str:
-        return f"{entry.file}:{entry.line} {self.title} {entry.key}"
+        return f"{entry.file}:{entry.line} {self.title} {shown(entry.key)}"

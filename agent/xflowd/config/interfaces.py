@@ -6,6 +6,11 @@ import fnmatch
 from collections.abc import Iterable
 
 
+def is_pattern(name: str) -> bool:
+    """Whether a name of the configuration is a glob, which can mean any number of interfaces."""
+    return any(sign in name for sign in "*?[")
+
+
 def matching(patterns: Iterable[str], names: Iterable[str]) -> list[str]:
     """The names that any pattern matches, each once, in the order of `names`. Case counts, as for Linux."""
     wanted = list(patterns)

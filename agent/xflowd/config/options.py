@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from xflowd.config.contradictions import Place, contradictions
-from xflowd.config.problem import ConfigError, Problem
+from xflowd.config.problem import ConfigError, Problem, shown
 from xflowd.config.schema import NOWHERE, Collector, Config, SamplingMode, keys
 from xflowd.config.values import UnacceptableError, split_setting
 
@@ -26,12 +26,12 @@ class _Findings:
     def value(self, option: str, place: Place, text: str, otherwise: Any) -> Any:
         """The value of a key as an option gives it, or `otherwise` where it is no value of its kind."""
         section_type, _, key = place
-        self.places[place] = f"{option} {text}"
+        self.places[place] = f"{option} {shown(text)}"
         try:
             return keys(section_type)[key].parse(text)
         except UnacceptableError as error:
             self.wrong.add(place)
-            self.problems.append(Problem(f"{option} {text}", error.what, error.mend))
+            self.problems.append(Problem(f"{option} {shown(text)}", error.what, error.mend))
             return otherwise
 
 
@@ -75,7 +75,7 @@ def _with_timeouts(config: Config, texts: Sequence[str], found: _Findings) -> Co
         try:
             name, value = split_setting(text, ("active", "idle"))
         except UnacceptableError as error:
-            found.problems.append(Problem(f"{TIMEOUT} {text}", error.what, error.mend))
+            found.problems.append(Problem(f"{TIMEOUT} {shown(text)}", error.what, error.mend))
             continue
         key = f"{name}_timeout"
         seconds = found.value(f"{TIMEOUT} {name}", ("meter", "", key), value, getattr(config.meter, key))
@@ -97,7 +97,7 @@ def _with_collectors(config: Config, texts: Sequence[str], found: _Findings) -> 
     for text in texts:
         place = ("collector", text, "address")
         if place in found.places:
-            found.problems.append(Problem(f"{COLLECTOR} {text}", "is given twice", "keep one of the two"))
+            found.problems.append(Problem(f"{COLLECTOR} {shown(text)}", "is given twice", "keep one of the two"))
             continue
         collectors.append(Collector(text, found.value(COLLECTOR, place, text, NOWHERE)))
     return replace(config, collectors=tuple(collectors))
@@ -109,5 +109,5 @@ def _with_protocol(config: Config, text: str | None, found: _Findings) -> Config
     default = Collector("").protocol
     protocol = found.value(PROTOCOL, ("collector", "", "protocol"), text, default)
     for collector in config.collectors:
-        found.places[("collector", collector.name, "protocol")] = f"{PROTOCOL} {text}"
+        found.places[("collector", collector.name, "protocol")] = f"{PROTOCOL} {shown(text)}"
     return replace(config, collectors=tuple(replace(one, protocol=protocol) for one in config.collectors))

@@ -6,6 +6,19 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+_MOST_SHOWN = 120  # characters of what a file says; a line of a megabyte is no message
+
+
+def shown(text: str) -> str:
+    """A text of a file as a message can have it: not too long, and nothing in it that moves a cursor."""
+    short = text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in short)
+
+
+def quoted(text: str) -> str:
+    """The same, where it stands in a sentence."""
+    return repr(text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…")
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -33,5 +46,5 @@ class ConfigError(Exception):
 def nearest(word: str, known: Iterable[str]) -> str:
     """How to mend an unknown word: the known one that is meant, or else all of them."""
     choice = list(known)
-    close = difflib.get_close_matches(word.lower(), choice, n=1)
+    close = difflib.get_close_matches(word[:_MOST_SHOWN].lower(), choice, n=1)
     return f"did you mean {close[0]}?" if close else f"known are {', '.join(choice)}"

@@ -6,7 +6,7 @@ import enum
 from dataclasses import dataclass
 from typing import Annotated, Any, get_type_hints
 
-from xflowd.config.values import Address, Choice, Duration, Endpoint, InterfaceNames, Kind, Number
+from xflowd.config.values import Address, Choice, Duration, Endpoint, InterfaceNames, Kind, Number, UserName
 
 NETFLOW5_MAXIMUM_RATE = 16_383  # the sampling interval of a version 5 header has 14 bits
 NOWHERE = Endpoint("")  # stands for an address that is missing or wrong, in a Config that is never handed out
@@ -58,7 +58,8 @@ class Sampling:
 class Collector:
     """One Collecting Process. Times are seconds. No observation domain: one derived from the host.
 
-    `max_payload` is in octets of UDP payload: 512 hold every template, the sampler and an IPv6 record.
+    `max_payload` is in octets of UDP payload: 512 hold every template, the sampler and an IPv6 record. `queue` is the
+    octets of memory for what waits to be sent.
     """
 
     name: str
@@ -68,11 +69,19 @@ class Collector:
     template_refresh: Annotated[int, Duration(1, 3_600)] = 60
     max_payload: Annotated[int, Number(512, 65_507)] = 1_400
     observation_domain: Annotated[int | None, Number(1, 2**32 - 1, optional=True)] = None
+    queue: Annotated[int, Number(131_072, 268_435_456)] = 1_048_576
 
     @property
     def port(self) -> int:
         """The port to send to: the one that is given, or the protocol's own."""
         return self.protocol.default_port if self.address.port is None else self.address.port
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """The agent itself. No user: it stays who it is, without the rights that it does not need."""
+
+    user: Annotated[str, UserName()] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +91,11 @@ class Config:
     meter: Meter = Meter()
     sampling: Sampling = Sampling()
     collectors: tuple[Collector, ...] = ()
+    agent: Agent = Agent()
 
 
 #: Section type → what its keys make. A section of a type in NAMED has a name, and there can be many of them.
-SECTIONS: dict[str, type[Any]] = {"meter": Meter, "sampling": Sampling, "collector": Collector}
+SECTIONS: dict[str, type[Any]] = {"meter": Meter, "sampling": Sampling, "collector": Collector, "agent": Agent}
 NAMED = {"collector"}
 
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import enum
+import fnmatch
 import ipaddress
 import re
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from xflowd.config.problem import nearest
+from xflowd.config.problem import nearest, quoted
 
 INTERFACE_NAME_OCTETS = 15  # IFNAMSIZ of linux/if.h, less the closing NUL
+_GLOB_OCTETS = 64  # [0-9] stands for one character of a name
+_MOST_INTERFACES = 1024
+_HOST_NAME_OCTETS = 253  # RFC 1035 section 2.3.4, less the first length and the root
 _DURATION = re.compile(r"(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s?)?", re.ASCII)
 _HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)(?:\.(?!-)[A-Za-z0-9_-]{1,63}(?<!-))*\.?")
+_USER_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}", re.ASCII)
 _BRACKETED = re.compile(r"\[([^\[\]]*)\](?::(.*))?")
 
 
@@ -55,7 +60,7 @@ class Choice:
         known = {member.name.lower(): member for member in self.words}
         word = dict(self.also).get(text, text).lower()
         if word not in known:
-            raise UnacceptableError(f"{text!r} is not known", f"allowed are {', '.join(known)}")
+            raise UnacceptableError(f"{quoted(text)} is not known", f"allowed are {', '.join(known)}")
         return known[word]
 
     def render(self, value: enum.Enum) -> str:
@@ -89,12 +94,12 @@ class Duration:
     def parse(self, text: str) -> int:
         match = _DURATION.fullmatch(text)
         if not match or not text:
-            raise UnacceptableError(f"{text!r} is not a time", "write it as 90, 90s, 1m30s or 1h")
+            raise UnacceptableError(f"{quoted(text)} is not a time", "write it as 90, 90s, 1m30s or 1h")
         hours, minutes, seconds = (int(part or 0) for part in match.groups())
         total = hours * 3600 + minutes * 60 + seconds
         if not self.low <= total <= self.high:
             mend = f"allowed are {self.low} to {self.high} seconds"
-            raise UnacceptableError(f"{text!r} is out of range", mend)
+            raise UnacceptableError(f"{quoted(text)} is out of range", mend)
         return total
 
     def render(self, value: int) -> str:
@@ -109,10 +114,25 @@ class InterfaceNames:
         patterns = tuple(dict.fromkeys(text.replace(",", " ").split()))
         for pattern in patterns:
             _check_interface(pattern)
+        if len(patterns) > _MOST_INTERFACES:
+            raise UnacceptableError(f"{len(patterns):,} names are too many", f"write globs, {_MOST_INTERFACES} at most")
         return patterns
 
     def render(self, value: tuple[str, ...]) -> str:
         return ", ".join(value)
+
+
+@dataclass(frozen=True, slots=True)
+class UserName:
+    """The name of an account, or none. Whether there is such an account is asked at the start."""
+
+    def parse(self, text: str) -> str:
+        if text and not _USER_NAME.fullmatch(text):
+            raise UnacceptableError(f"{quoted(text)} cannot name an account", "write a user's name, say xflowd")
+        return text
+
+    def render(self, value: str) -> str:
+        return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +154,12 @@ class Address:
 
     def _host(self, host: str, text: str) -> str:
         if is_ip_address(host):
+            _check_zone(host, text)
             return host
         if self.local:
-            raise UnacceptableError(f"{text!r} is no IP address", "write ADDRESS:PORT, of this host")
-        if ":" in host or not _HOST_NAME.fullmatch(host) or re.fullmatch(r"[\d.]+", host):
-            what = f"{text!r} is neither an address nor a name"
+            raise UnacceptableError(f"{quoted(text)} is no IP address", "write ADDRESS:PORT, of this host")
+        if len(host) > _HOST_NAME_OCTETS or not _HOST_NAME.fullmatch(host) or re.fullmatch(r"[\d.]+", host):
+            what = f"{quoted(text)} is neither an address nor a name"
             raise UnacceptableError(what, "write HOST:PORT or [IPv6]:PORT")
         return host
 
@@ -164,9 +185,9 @@ def within(text: str, low: int, high: int, name: str = "") -> int:
     if not text:
         raise UnacceptableError(f"{name}is empty", mend)
     if not text.isascii() or not text.isdigit():
-        raise UnacceptableError(f"{name}{text!r} is not a whole number", mend)
+        raise UnacceptableError(f"{name}{quoted(text)} is not a whole number", mend)
     if len(text) > len(str(high)) + 20 or not low <= int(text) <= high:
-        raise UnacceptableError(f"{name}{text!r} is out of range", mend)
+        raise UnacceptableError(f"{name}{quoted(text)} is out of range", mend)
     return int(text)
 
 
@@ -175,19 +196,31 @@ def split_setting(text: str, known: tuple[str, ...]) -> tuple[str, str]:
     name, equals, value = (part.strip() for part in text.partition("="))
     if not equals:
         mend = f"write {' or '.join(f'{word}=SECONDS' for word in known)}"
-        raise UnacceptableError(f"{text!r} has no '='", mend)
+        raise UnacceptableError(f"{quoted(text)} has no '='", mend)
     if name not in known:
-        raise UnacceptableError(f"unknown name {name!r}", nearest(name, known))
+        raise UnacceptableError(f"unknown name {quoted(name)}", nearest(name, known))
     return name, value
 
 
 def _check_interface(pattern: str) -> None:
     is_glob = any(sign in pattern for sign in "*?[")
     if not re.fullmatch(r"[!-~]+", pattern) or re.search("[/'\"]", pattern):
-        raise UnacceptableError(f"{pattern!r} cannot name an interface", "write names or globs: wan, wg*")
-    if not is_glob and len(pattern) > INTERFACE_NAME_OCTETS:
-        limit = f"a name has {INTERFACE_NAME_OCTETS} characters at most"
-        raise UnacceptableError(f"{pattern!r} is too long", limit)
+        raise UnacceptableError(f"{quoted(pattern)} cannot name an interface", "write names or globs: wan, wg*")
+    longest = _GLOB_OCTETS if is_glob else INTERFACE_NAME_OCTETS
+    if len(pattern) > longest:
+        limit = f"a {'glob' if is_glob else 'name'} has {longest} characters at most"
+        raise UnacceptableError(f"{quoted(pattern)} is too long", limit)
+    try:
+        re.compile(fnmatch.translate(pattern))
+    except re.error:  # [z-a], for Pythons that do not leave it out
+        raise UnacceptableError(f"{quoted(pattern)} is no glob", "write names or globs: wan, wg*") from None
+
+
+def _check_zone(address: str, text: str) -> None:
+    """fe80::1%wan: behind the sign stands an interface."""
+    _, sign, zone = address.partition("%")
+    if sign and not re.fullmatch(rf"[!-$&-.0-~]{{1,{INTERFACE_NAME_OCTETS}}}", zone):
+        raise UnacceptableError(f"{quoted(text)} has a zone that names no interface", "write [fe80::1%wan]:PORT")
 
 
 def _host_and_port(text: str) -> tuple[str, str | None]:
@@ -196,6 +229,6 @@ def _host_and_port(text: str) -> tuple[str, str | None]:
         return bracketed[1], bracketed[2]
     if text.count(":") > 1:
         # Where the port begins in 2001:db8::1:2055 nobody can tell.
-        raise UnacceptableError(f"{text!r} has an IPv6 address without brackets", "write [IPv6]:PORT")
+        raise UnacceptableError(f"{quoted(text)} has an IPv6 address without brackets", "write [IPv6]:PORT")
     host, colon, port = text.partition(":")
     return host, port if colon else None

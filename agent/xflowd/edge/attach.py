@@ -6,6 +6,8 @@ import contextlib
 import ctypes as c
 import errno
 import os
+import re
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 from xflowd.edge import libbpf
@@ -14,6 +16,8 @@ from xflowd.metering.flow import EGRESS, INGRESS
 #: The kernel does not know this kind of link (tcx is of 6.6), or the driver does not run XDP.
 _NOT_SUPPORTED = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, 524)
 
+
+XDP, TC, CLSACT = "XDP", "TC", "TC (clsact)"
 
 #: Interfaces whose clsact is there because of us: it goes with the last filter, whoever's that is.
 _our_qdiscs: set[int] = set()
@@ -74,11 +78,43 @@ class Filter:
 Attachment = Link | Filter
 
 
+def adopt_link(descriptor: int, hook: str) -> Link | None:
+    """A link that an earlier agent has made; None, and closed, where its interface is gone."""
+    try:
+        gone = libbpf.information(libbpf.LinkInfo, descriptor).ifindex == 0
+    except libbpf.LibbpfError:
+        gone = True
+    if gone:
+        os.close(descriptor)
+        return None
+    return Link(hook, descriptor)
+
+
+def has_tcx() -> bool:
+    """Whether programs are attached to TC by links, which is so since Linux 6.6."""
+    flags, count = c.c_uint32(), c.c_uint32()
+    try:
+        libbpf.call("bpf_prog_query", 1, libbpf.BPF_TCX_INGRESS, 0, c.byref(flags), None, c.byref(count))
+    except libbpf.LibbpfError as error:
+        return error.errno not in _NOT_SUPPORTED
+    return True
+
+
+def adopt_filters(interface: int, direction: int, programs: Collection[int]) -> list[tuple[int, Filter]]:
+    """The filters of clsact that run one of `programs` (by the kernel's number): an earlier agent has left them."""
+    found: list[tuple[int, Filter]] = []
+    for handle, priority, program in _filters(interface, direction):
+        if program is not None and program in programs:
+            found.append((program, Filter(CLSACT, interface, direction, _tc_options(0, handle, priority))))
+            _our_qdiscs.add(interface)
+    return found
+
+
 def attach_xdp(program: int, interface: int) -> Link:
     """Attach in the driver. Raises HookError where another program is there or the driver has no XDP."""
     options = libbpf.LinkCreateOptions(sz=c.sizeof(libbpf.LinkCreateOptions), flags=libbpf.XDP_FLAGS_DRV_MODE)
     try:
-        return Link("XDP", _create_link(program, interface, libbpf.BPF_XDP, options))
+        return Link(XDP, _create_link(program, interface, libbpf.BPF_XDP, options))
     except libbpf.LibbpfError as error:
         if error.errno in (errno.EBUSY, errno.EEXIST):
             raise HookBusyError("another XDP program is there") from None
@@ -94,7 +130,7 @@ def attach_tc(program: int, interface: int, direction: int, legacy: bool = False
         try:
             # First of all: a program before ours that ends the chain would hide its packets.
             first = libbpf.LinkCreateOptions(sz=c.sizeof(libbpf.LinkCreateOptions), flags=libbpf.BPF_F_BEFORE)
-            return Link("TC", _create_link(program, interface, kind, first))
+            return Link(TC, _create_link(program, interface, kind, first))
         except libbpf.LibbpfError as error:
             if error.errno not in _NOT_SUPPORTED:
                 raise
@@ -117,20 +153,32 @@ def _attach_filter(program: int, interface: int, direction: int) -> Filter:
         _our_qdiscs.add(interface)
     options = _tc_options(program)
     libbpf.call("bpf_tc_attach", c.byref(hook), c.byref(options), what="adding a filter to clsact")
-    return Filter("TC (clsact)", interface, direction, options)
+    return Filter(CLSACT, interface, direction, options)
 
 
 def _has_filters(interface: int, direction: int) -> bool:
-    """Whether anything is attached there: bpf_tc_query() of handle and priority 0 is refused, so ask netlink."""
+    """Whether anything is attached there."""
+    try:
+        return bool(list(_filters(interface, direction)))
+    except OSError:
+        return True  # who knows: a qdisc too many is better than somebody's filter gone
+
+
+def _filters(interface: int, direction: int) -> Iterator[tuple[int, int, int | None]]:
+    """Handle, priority and program of all filters. bpf_tc_query() of handle and priority 0 is refused: ask netlink."""
     from pyroute2 import IPRoute  # noqa: PLC0415 - only kernels before 6.6 need this
     from pyroute2.netlink.exceptions import NetlinkError  # noqa: PLC0415
 
     parent = 0xFFFFFFF2 if direction == INGRESS else 0xFFFFFFF3  # TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_IN/EGRESS)
     try:
         with IPRoute() as netlink:
-            return bool(list(netlink.get_filters(index=interface, parent=parent)))
-    except (NetlinkError, OSError):
-        return True  # who knows: a qdisc too many is better than somebody's filter gone
+            for one in netlink.get_filters(index=interface, parent=parent):
+                options = one.get_attr("TCA_OPTIONS")
+                name = options.get_attr("TCA_BPF_NAME") if one.get_attr("TCA_KIND") == "bpf" and options else None
+                number = re.search(r":\[(\d+)\]$", name or "")  # as libbpf names a filter: program:[number]
+                yield one["handle"], one["info"] >> 16, int(number[1]) if number else None
+    except NetlinkError as error:
+        raise OSError(error.code, f"netlink: {error}") from None
 
 
 def _tc_hook(interface: int, direction: int) -> libbpf.TcHook:

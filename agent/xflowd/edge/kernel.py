@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import ctypes as c
 import errno
-import mmap
 import os
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from xflowd.edge import libbpf
+from xflowd.edge import libbpf, shared
 from xflowd.edge.layout import Layout
-from xflowd.edge.loading import LoadOptions, load, tick_ns
+from xflowd.edge.loading import Loaded, LoadOptions, load, tick_ns
+from xflowd.metering.flow import FlowEndReason
 from xflowd.metering.table import SlotState
 
 _BATCH = 16384  # keys a system call
@@ -25,25 +26,35 @@ _PATIENCE = 1000
 Slots = npt.NDArray[np.uint32]
 
 
+@dataclass(frozen=True, slots=True)
+class LeftOver:
+    """What an agent that was killed has left in a table: slots to send, slots that were sent, slots to give back."""
+
+    pending: Slots
+    sent: Slots
+    empty: Slots
+
+
 class Kernel:
-    """The loaded object. `slots` and `points` are shared memory: what programs write appears in them.
+    """A loaded table. `slots` and `points` are shared memory: what programs write appears in them.
 
     The flow table's hand-over is detach(), records(), release(), in this order; between detach() and release()
     the slots belong to the caller and nothing writes to them.
     """
 
-    def __init__(self, options: LoadOptions) -> None:
-        """Load the programs and map the tables. Raises LoadError."""
-        self.options = options
-        self._handle = load(options)
+    def __init__(self, loaded: Loaded | LoadOptions) -> None:
+        """Map a table: a new one, loaded with these options, or one that was there already. Raises LoadError."""
+        fresh = isinstance(loaded, LoadOptions)
+        self.loaded = load(loaded) if isinstance(loaded, LoadOptions) else loaded
+        self.options = self.loaded.options
         try:
-            self._set_up()
+            self._set_up(fresh)
         except BaseException:
-            libbpf.close(self._handle)
+            self.loaded.close()
             raise
 
-    def _set_up(self) -> None:
-        self.layout = Layout(libbpf.call("bpf_object__btf", self._handle))
+    def _set_up(self, fresh: bool) -> None:
+        self.layout = Layout(self.loaded.types)
         self.slots = self._mapped("slots", self.layout.structure("flow_slot"))
         # The same memory as items that numpy copies at one go, and as 64-bit words:
         self._octets = np.ndarray(self.slots.shape, f"V{self.slots.itemsize}", self.slots)
@@ -52,26 +63,28 @@ class Kernel:
         #: [CPU, direction, interface bucket]
         self.points = points.reshape(-1, 2, self.options.buckets)
         self._ring = self._mapped("free_slots", np.dtype(np.uint32))
-        self._control = self._mapped(".data.control", self.layout.structure("meter_control"))
+        self._control = self._mapped("control", self.layout.structure("meter_control"))
         self._outcome = self.layout.enumeration("packet_outcome")
         self._grace_map, self._grace_inner = _grace_maps()
-        self._publish(np.arange(len(self.slots), dtype=np.uint32))
         self._test_run = libbpf.TestRunOptions(sz=c.sizeof(libbpf.TestRunOptions))
         self._test_run_by = c.byref(self._test_run)
-        self._free_head, self._wrapped = self._map_fd("free_head"), False
         self._tick_ns = tick_ns()
-        self._set_tick_base(self._sample_tick_base(2 * self._tick_ns))
+        if fresh:
+            self._publish(np.arange(len(self.slots), dtype=np.uint32))
+            self._set_tick_base(self._sample_tick_base(2 * self._tick_ns))
+        else:
+            self._tick_base = int(self._control["tick_base_ns"].view(np.int64)[0])
+            self.adjust_clock()
 
     def close(self) -> None:
-        """Drop programs and maps. Links that are still there keep the programs running."""
+        """Drop programs and maps. Links and pins that are still there keep them running."""
         os.close(self._grace_map)
         os.close(self._grace_inner)
-        libbpf.close(self._handle)
+        self.loaded.close()
 
     def program(self, name: str) -> int:
         """The file descriptor of a loaded program."""
-        handle = libbpf.call("bpf_object__find_program_by_name", self._handle, name.encode(), what=name)
-        return int(libbpf.call("bpf_program__fd", handle, what=name))
+        return self.loaded.programs[name]
 
     def set_replayed_clock(self, nanoseconds: int) -> None:
         """The time of the packets to come, where the object was loaded with a replayed clock."""
@@ -98,16 +111,38 @@ class Kernel:
         libbpf.call("bpf_prog_test_run_opts", program, self._test_run_by)
         return run.retval, run.duration
 
-    def detach(self, numbers: Slots) -> None:
-        """Make LIVE slots EXPIRING, and wait until no program can write to them.
+    def detach(self, numbers: Slots, reasons: npt.NDArray[np.uint8] | int = FlowEndReason.FORCED_END) -> None:
+        """Make LIVE slots EXPIRING, each for a flowEndReason, and wait until no program can write to them.
 
         EXPIRING comes first, because a hint leads to a LIVE slot without the index.
         """
+        self.slots["flow_end_reason"][numbers] = reasons
         self.slots["state"][numbers] = SlotState.EXPIRING
         versions = self.slots["key"]["ip_version"][numbers]
         for version in (4, 6):
             self._delete(f"index_ipv{version}", numbers[versions == version])
         self.wait_grace_period()
+
+    def left_over(self, committed: int) -> LeftOver:
+        """Look through a table that was taken over: `committed` is the last transaction in its agent's journal.
+
+        The slots of no list are LIVE, free, or being taken by programs at this moment. A slot that was on its way
+        into the ring of free slots is FREE, but not in it.
+        """
+        free = self._free()
+        self.wait_grace_period()
+        state = self.slots["state"]
+        expiring = np.flatnonzero(state == SlotState.EXPIRING).astype(np.uint32)
+        transactions = self.slots["transaction"][expiring]
+        sent = (transactions != 0) & (transactions <= committed)
+        self.slots["transaction"][expiring[~sent]] = 0
+        lost = (state == SlotState.FREE) & ~free
+        empty = np.flatnonzero(lost | (state == SlotState.DISCARDED)).astype(np.uint32)
+        return LeftOver(expiring[~sent], expiring[sent], empty)
+
+    def stamp(self, numbers: Slots, transaction: int) -> None:
+        """Note the transaction of the journal with which the records of EXPIRING slots go out."""
+        self.slots["transaction"][numbers] = transaction
 
     def records(self, numbers: Slots) -> npt.NDArray[np.void]:
         """A copy of slots, as they are now."""
@@ -134,12 +169,12 @@ class Kernel:
 
     def slots_used(self) -> int:
         """So many slots, the first ones, have ever been taken: the ring gives them out in this order at first."""
-        head = np.zeros(1, self.layout.structure("free_head"))
-        libbpf.call("bpf_map_lookup_elem", self._free_head, c.byref(c.c_uint32(0)), head.ctypes.data)
-        if self._wrapped or head["taken"][0] >= len(self.slots):
-            self._wrapped = True
-            return len(self.slots)
-        return int(head["taken"][0])
+        if not self._control["all_slots_used"][0]:
+            taken = self._taken()
+            if taken < len(self.slots):
+                return taken
+            self._control["all_slots_used"] = 1
+        return len(self.slots)
 
     def outcomes(self) -> dict[str, npt.NDArray[np.uint64]]:
         """Packets by enum packet_outcome of flow.h, over all CPUs: [direction, interface bucket]."""
@@ -159,10 +194,24 @@ class Kernel:
             records["key"][i], records["value"][i] = key[0], value[0]
         return records
 
+    def _taken(self) -> int:
+        """Slots that programs have ever taken out of the ring, modulo 2^32."""
+        head = np.zeros(1, self.layout.structure("free_head"))
+        libbpf.call("bpf_map_lookup_elem", self._map("free_head"), c.byref(c.c_uint32(0)), head.ctypes.data)
+        return int(head["taken"][0])
+
+    def _free(self) -> npt.NDArray[np.bool_]:
+        """Which slots' numbers are in the ring."""
+        taken, tail = self._taken(), int(self._control["free_tail"][0])
+        places = (taken + np.arange((tail - taken) % 2**32)) % len(self._ring)
+        free = np.zeros(len(self.slots), np.bool_)
+        free[self._ring[places]] = True
+        return free
+
     def _elements(
         self, name: str, key_type: np.dtype[np.void], value_type: np.dtype[np.void]
     ) -> Iterator[tuple[npt.NDArray[np.void], npt.NDArray[np.void]]]:
-        fd, previous = self._map_fd(name), None
+        fd, previous = self._map(name), None
         while True:
             key, value = np.zeros(1, key_type), np.zeros(1, value_type)
             try:
@@ -178,7 +227,7 @@ class Kernel:
 
     def _delete(self, index: str, numbers: Slots) -> None:
         """Delete slots' keys from an index. The kernel stops a batch at a key that is not there: go on behind it."""
-        fd, size = self._map_fd(index), self._key_size(index)
+        fd, size = self._map(index), libbpf.information(libbpf.MapInfo, self._map(index)).key_size
         begin = self.slots.dtype.fields["key"][1] // 8  # type: ignore[index]
         keys = self._words[:, begin : begin + size // 8][numbers]
         at, patience = 0, _PATIENCE
@@ -219,40 +268,18 @@ class Kernel:
         self._control["tick_base_ns"][0] = nanoseconds % 2**64
 
     def _map(self, name: str) -> int:
-        return int(libbpf.call("bpf_object__find_map_by_name", self._handle, name.encode(), what=f"map {name}"))
-
-    def _map_fd(self, name: str) -> int:
-        return int(libbpf.call("bpf_map__fd", self._map(name)))
-
-    def _key_size(self, name: str) -> int:
-        return int(libbpf.call("bpf_map__key_size", self._map(name)))
+        return self.loaded.maps[name]
 
     def _mapped(self, name: str, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-        """An array map as shared memory. The kernel rounds each element up to eight octets."""
-        entries = int(libbpf.call("bpf_map__max_entries", self._map(name)))
-        stride = (dtype.itemsize + 7) // 8 * 8
-        length = (stride * entries + mmap.PAGESIZE - 1) // mmap.PAGESIZE * mmap.PAGESIZE
-        memory = mmap.mmap(self._map_fd(name), length)
-        mapped: npt.NDArray[Any] = np.ndarray((entries,), dtype, memory, strides=(stride,))
+        """An array map as shared memory."""
+        memory, entries = shared.mapped(self._map(name))
+        mapped: npt.NDArray[Any] = np.ndarray((entries,), dtype, memory, strides=(shared.stride(dtype.itemsize),))
         return mapped
 
 
 def _grace_maps() -> tuple[int, int]:
     """An array of maps with one place, and the map to put there: see Kernel.wait_grace_period()."""
     inner = int(libbpf.call("bpf_map_create", libbpf.BPF_MAP_TYPE_ARRAY, b"xflowd_grace", 4, 4, 1, None))
-    options = _MapCreateOptions(sz=c.sizeof(_MapCreateOptions), inner_map_fd=inner)
+    options = libbpf.MapCreateOptions(sz=c.sizeof(libbpf.MapCreateOptions), inner_map_fd=inner)
     kind = libbpf.BPF_MAP_TYPE_ARRAY_OF_MAPS
     return int(libbpf.call("bpf_map_create", kind, b"xflowd_grace", 4, 4, 1, c.byref(options))), inner
-
-
-class _MapCreateOptions(c.Structure):
-    """struct bpf_map_create_opts, up to inner_map_fd"""
-
-    _fields_ = [
-        ("sz", c.c_size_t),
-        ("btf_fd", c.c_uint32),
-        ("btf_key_type_id", c.c_uint32),
-        ("btf_value_type_id", c.c_uint32),
-        ("btf_vmlinux_value_type_id", c.c_uint32),
-        ("inner_map_fd", c.c_uint32),
-    ]

@@ -14,12 +14,19 @@ _INT, _ARRAY, _STRUCT, _UNION, _ENUM, _TYPEDEF, _VOLATILE, _CONST = 1, 3, 4, 5, 
 _BIG_ENDIAN = {"__be16": ">u2", "__be32": ">u4", "__be64": ">u8"}
 
 
+def types_of(handle: int) -> bytes:
+    """The type information (BTF) of an open object."""
+    size = c.c_uint32()
+    address = libbpf.call("btf__raw_data", libbpf.call("bpf_object__btf", handle), c.byref(size))
+    return c.string_at(address, size.value)
+
+
 class Layout:
     """Structures as numpy record types, enums as IntEnum, by the names that flow.h gives them."""
 
-    def __init__(self, btf: int) -> None:
-        """`btf` is libbpf's handle (struct btf *); it must outlive this."""
-        self._btf = btf
+    def __init__(self, btf: bytes) -> None:
+        """`btf` is the object's type information as it lies in its file: see types_of()."""
+        self._btf = libbpf.call("btf__new", btf, len(btf), what="types of the eBPF object")
 
     def structure(self, name: str) -> np.dtype[np.void]:
         """The record type of `struct name`. Members of anonymous unions overlap, as they do in C."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes as c
 import os
 import re
-from typing import Any
+from typing import Any, TypeVar
 
 LIBRARY = "libbpf.so.1"
 
@@ -16,6 +16,7 @@ BPF_NOEXIST = 1
 BPF_F_BEFORE = 1 << 3
 BPF_F_ANY_ALIGNMENT, BPF_F_XDP_HAS_FRAGS = 1 << 1, 1 << 5
 BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_ARRAY_OF_MAPS = 2, 12
+BPF_F_MMAPABLE = 1 << 10
 #: enum bpf_tc_attach_point of <bpf/libbpf.h>.
 BPF_TC_INGRESS, BPF_TC_EGRESS = 1, 2
 BPF_TC_F_REPLACE = 1
@@ -81,6 +82,46 @@ class TcOptions(c.Structure):
     ]
 
 
+class MapCreateOptions(c.Structure):
+    """struct bpf_map_create_opts, up to its flags"""
+
+    _fields_ = [
+        ("sz", c.c_size_t),
+        ("btf_fd", c.c_uint32),
+        ("btf_key_type_id", c.c_uint32),
+        ("btf_value_type_id", c.c_uint32),
+        ("btf_vmlinux_value_type_id", c.c_uint32),
+        ("inner_map_fd", c.c_uint32),
+        ("map_flags", c.c_uint32),
+    ]
+
+
+class MapInfo(c.Structure):
+    """struct bpf_map_info, up to its flags"""
+
+    _fields_ = [
+        ("type", c.c_uint32),
+        ("id", c.c_uint32),
+        ("key_size", c.c_uint32),
+        ("value_size", c.c_uint32),
+        ("max_entries", c.c_uint32),
+        ("map_flags", c.c_uint32),
+    ]
+
+
+class ProgramInfo(c.Structure):
+    """struct bpf_prog_info, up to its number"""
+
+    _fields_ = [("type", c.c_uint32), ("id", c.c_uint32)]
+
+
+class LinkInfo(c.Structure):
+    """struct bpf_link_info, up to the interface of XDP and tcx; 0 where that is gone"""
+
+    _fields_ = [("type", c.c_uint32), ("id", c.c_uint32), ("prog_id", c.c_uint32), ("pad", c.c_uint32)]
+    _fields_ += [("ifindex", c.c_uint32), ("attach_type", c.c_uint32)]
+
+
 class BtfType(c.Structure):
     """struct btf_type; what follows it in memory depends on its kind"""
 
@@ -95,11 +136,11 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "bpf_object__btf": (_POINTER, [_POINTER]),
     "bpf_object__find_map_by_name": (_POINTER, [_POINTER, _TEXT]),
     "bpf_object__find_program_by_name": (_POINTER, [_POINTER, _TEXT]),
+    "bpf_obj_pin": (_INT, [_INT, _TEXT]),
+    "bpf_obj_get": (_INT, [_TEXT]),
+    "bpf_obj_get_info_by_fd": (_INT, [_INT, _POINTER, c.POINTER(_U32)]),
     "bpf_map__fd": (_INT, [_POINTER]),
     "bpf_map__set_max_entries": (_INT, [_POINTER, _U32]),
-    "bpf_map__max_entries": (_U32, [_POINTER]),
-    "bpf_map__value_size": (_U32, [_POINTER]),
-    "bpf_map__key_size": (_U32, [_POINTER]),
     "bpf_map__initial_value": (_POINTER, [_POINTER, c.POINTER(c.c_size_t)]),
     "bpf_program__fd": (_INT, [_POINTER]),
     "bpf_program__set_flags": (_INT, [_POINTER, _U32]),
@@ -109,6 +150,7 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "bpf_map_update_elem": (_INT, [_INT, _POINTER, _POINTER, c.c_uint64]),
     "bpf_map_get_next_key": (_INT, [_INT, _POINTER, _POINTER]),
     "bpf_map_delete_batch": (_INT, [_INT, _POINTER, c.POINTER(_U32), _POINTER]),
+    "bpf_prog_query": (_INT, [_INT, _INT, _U32, c.POINTER(_U32), _POINTER, c.POINTER(_U32)]),
     "bpf_link_create": (_INT, [_INT, _INT, _INT, c.POINTER(LinkCreateOptions)]),
     "bpf_link_update": (_INT, [_INT, _INT, _POINTER]),
     "bpf_prog_test_run_opts": (_INT, [_INT, c.POINTER(TestRunOptions)]),
@@ -116,6 +158,8 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "bpf_tc_hook_destroy": (_INT, [c.POINTER(TcHook)]),
     "bpf_tc_attach": (_INT, [c.POINTER(TcHook), c.POINTER(TcOptions)]),
     "bpf_tc_detach": (_INT, [c.POINTER(TcHook), c.POINTER(TcOptions)]),
+    "btf__new": (_POINTER, [_POINTER, _U32]),
+    "btf__raw_data": (_POINTER, [_POINTER, c.POINTER(_U32)]),
     "btf__find_by_name": (c.c_int32, [_POINTER, _TEXT]),
     "btf__type_by_id": (_POINTER, [_POINTER, _U32]),
     "btf__name_by_offset": (_TEXT, [_POINTER, _U32]),
@@ -123,6 +167,7 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
 
 _PRINT = c.CFUNCTYPE(c.c_int, c.c_int, c.c_char_p, c.c_void_p)
 _LEVEL_DEBUG = 2
+_LIBBPF_ERRNO = 4000  # __LIBBPF_ERRNO__START
 _VSNPRINTF = c.CDLL(None).vsnprintf
 _VSNPRINTF.argtypes = [c.c_char_p, c.c_size_t, c.c_char_p, c.c_void_p]
 
@@ -169,7 +214,28 @@ def call(name: str, *arguments: Any, what: str = "") -> Any:
     if not failed:
         return result
     number = -result if isinstance(result, int) and result != -1 else c.get_errno()
-    raise LibbpfError(number, os.strerror(number), what or name)
+    raise LibbpfError(number, _reason(number), what or name)
+
+
+def _reason(number: int) -> str:
+    """libbpf has numbers of its own, which the C library does not know."""
+    assert _library is not None
+    if number < _LIBBPF_ERRNO:
+        return os.strerror(number)
+    text = c.create_string_buffer(128)
+    _library.libbpf_strerror(number, text, len(text))
+    return text.value.decode(errors="replace")
+
+
+Information = TypeVar("Information", MapInfo, ProgramInfo, LinkInfo)
+
+
+def information(kind: type[Information], descriptor: int) -> Information:
+    """What the kernel says of a map, a program or a link."""
+    info = kind()
+    size = _U32(c.sizeof(info))
+    call("bpf_obj_get_info_by_fd", descriptor, c.byref(info), c.byref(size))
+    return info
 
 
 def close(handle: int) -> None:

@@ -7,14 +7,20 @@ import errno
 import os
 import time
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 
 from xflowd.edge import libbpf
-from xflowd.edge.layout import Layout
+from xflowd.edge.layout import Layout, types_of
 
 OBJECT = Path(__file__).parent.parent / "meter.bpf.o"
+#: Maps that the agent uses, by the names it uses: those of flow.h, but for sections, whose dots no pin can have.
+_MAPS = {
+    name: name
+    for name in ("slots", "index_ipv4", "index_ipv6", "free_slots", "free_head", "observation_points", "overflow")
+} | {"control": ".data.control"}
 PROGRAMS = ("read_clocks", "xdp_ingress", "tc_ingress", "tc_egress", "tc_ingress_network", "tc_egress_network")
 
 
@@ -35,10 +41,54 @@ class LoadOptions:
     programs: tuple[str, ...] = PROGRAMS
 
 
-def load(options: LoadOptions) -> int:
-    """Load with XDP fragments, for jumbo frames; kernels before 5.18 do not know them: load without."""
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Programs and maps that are in the kernel, as descriptors by name, and what they were made from.
+
+    `types` is the object's BTF, by which its maps are read; `digest` tells the object from any other.
+    """
+
+    options: LoadOptions
+    digest: str
+    types: bytes
+    maps: dict[str, int]
+    programs: dict[str, int]
+
+    def close(self) -> None:
+        """Give the descriptors back. What is pinned or attached stays."""
+        for descriptor in (*self.maps.values(), *self.programs.values()):
+            os.close(descriptor)
+
+
+def digest() -> str:
+    """What tells this version's object from any other."""
+    return sha256(OBJECT.read_bytes()).hexdigest()
+
+
+def load(options: LoadOptions) -> Loaded:
+    """Load the object with these options. Raises LoadError."""
     if not OBJECT.exists():
         raise LoadError(f"{OBJECT}: the eBPF object is not built: run scripts/setup, or make -C ebpf")
+    handle = _load(options)
+    try:
+        programs = {name: os.dup(_program(handle, name)) for name in options.programs}
+        maps = {name: os.dup(libbpf.call("bpf_map__fd", _map(handle, known))) for name, known in _MAPS.items()}
+        return Loaded(options, digest(), types_of(handle), maps, programs)
+    finally:
+        libbpf.close(handle)
+
+
+def _program(handle: int, name: str) -> int:
+    found = libbpf.call("bpf_object__find_program_by_name", handle, name.encode(), what=name)
+    return int(libbpf.call("bpf_program__fd", found, what=name))
+
+
+def _map(handle: int, name: str) -> int:
+    return int(libbpf.call("bpf_object__find_map_by_name", handle, name.encode(), what=f"map {name}"))
+
+
+def _load(options: LoadOptions) -> int:
+    """With XDP fragments, for jumbo frames; kernels before 5.18 do not know them: load without."""
     for fragments in (True, False):
         libbpf.messages.clear()
         handle = libbpf.call("bpf_object__open_file", os.fsencode(OBJECT), None, what=str(OBJECT))
@@ -83,17 +133,15 @@ def _configure(handle: int, options: LoadOptions) -> None:
         "observation_points": rows,
     }
     for name, entries in sizes.items():
-        found = libbpf.call("bpf_object__find_map_by_name", handle, name.encode(), what=f"map {name}")
-        libbpf.call("bpf_map__set_max_entries", found, entries, what=f"map {name}")
+        libbpf.call("bpf_map__set_max_entries", _map(handle, name), entries, what=f"map {name}")
     for name in PROGRAMS:
         program = libbpf.call("bpf_object__find_program_by_name", handle, name.encode(), what=name)
         libbpf.call("bpf_program__set_autoload", program, name in options.programs)
 
-    layout = Layout(libbpf.call("bpf_object__btf", handle))
+    layout = Layout(types_of(handle))
     fields = layout.enumeration("key_field")
-    rodata = libbpf.call("bpf_object__find_map_by_name", handle, b".rodata.config", what="map .rodata.config")
     size = c.c_size_t()
-    address = libbpf.call("bpf_map__initial_value", rodata, c.byref(size))
+    address = libbpf.call("bpf_map__initial_value", _map(handle, ".rodata.config"), c.byref(size))
     memory = memoryview((c.c_uint8 * size.value).from_address(address))
     config = np.ndarray((1,), layout.structure("meter_config"), memory)
     config["key_fields"] = sum(fields[name] for name in options.key_fields)

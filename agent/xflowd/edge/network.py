@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import errno
 import socket
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +34,16 @@ class Interface:
     link: Link
     carries_vlans: bool  # VLAN devices stand on it, or it is a port of a bridge
     kind: str  # of a virtual device: veth, vlan, wireguard...; "" of others
+
+
+@dataclass(frozen=True, slots=True)
+class InterfaceCounters:
+    """An interface's own counters, since it was made; octets with the link layer's header."""
+
+    rx_packets: int
+    rx_octets: int
+    tx_packets: int
+    tx_octets: int
 
 
 @contextlib.contextmanager
@@ -71,6 +82,29 @@ def _name(link: object) -> str:
 def _kind(link: object) -> str:
     information = link.get_attr("IFLA_LINKINFO")  # type: ignore[attr-defined]
     return (information.get_attr("IFLA_INFO_KIND") or "") if information else ""
+
+
+def counters(indexes: Collection[int] | None = None) -> dict[int, InterfaceCounters]:
+    """What the kernel has counted (IFLA_STATS64), by index: of all interfaces, or of those of `indexes` that exist."""
+    with _netlink() as netlink:
+        if indexes is None:
+            return {link["index"]: _counters(link) for link in netlink.get_links()}
+        return {index: _counters(link) for index in indexes for link in _link(netlink, index)}
+
+
+def _link(netlink: IPRoute, index: int) -> Sequence[object]:
+    try:
+        return list(netlink.get_links(index))
+    except NetlinkError as error:
+        if error.code == errno.ENODEV:
+            return []
+        raise
+
+
+def _counters(link: object) -> InterfaceCounters:
+    counted = link.get_attr("IFLA_STATS64")  # type: ignore[attr-defined]
+    names = ("rx_packets", "rx_bytes", "tx_packets", "tx_bytes")
+    return InterfaceCounters(*(int(counted[name]) for name in names))
 
 
 def default_route_interface() -> str | None:

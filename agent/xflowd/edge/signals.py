@@ -6,14 +6,17 @@ import signal
 import socket
 from types import FrameType
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 
 
 class Signals:
-    """SIGTERM, SIGINT and SIGHUP as things to look at, and a descriptor that becomes readable with them."""
+    """SIGTERM, SIGINT, SIGQUIT and SIGHUP as things to look at, and a descriptor that becomes readable with them.
+
+    `stop` is set by the first three, `leave` by SIGQUIT besides.
+    """
 
     def __init__(self) -> None:
-        self.stop = False
+        self.stop = self.leave = False
         self._reload = False
         self._read, self._write = socket.socketpair()
         self._read.setblocking(False)
@@ -51,3 +54,4 @@ class Signals:
             self._reload = True
         else:
             self.stop = True
+            self.leave = self.leave or number == signal.SIGQUIT

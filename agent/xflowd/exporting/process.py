@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import struct
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -32,12 +33,13 @@ from xflowd.wire.templates import ExportTemplates
 Array = npt.NDArray[Any]
 CHUNK = 8192  # flows turned to records at a time: bounds what is in memory beside the datagrams
 CALL_INTERVAL_NS = NS_PER_S  # how often `export` is called; a refresh is never later for it
+_SET = struct.Struct(">HH")  # set ID, octets with this header: alike in v9 and IPFIX
 MAXIMUM_PAYLOAD = 65_507  # octets of UDP over IPv4
 
 
 @dataclass(slots=True)
 class ExportCounters:
-    """Totals of one collector since the start. Records and packets that cannot be told have a reason each."""
+    """Totals of what was made for one collector, sent or not. What cannot be told has a reason each."""
 
     exported_message_total_count: int = 0
     exported_flow_record_total_count: int = 0
@@ -45,6 +47,19 @@ class ExportCounters:
     exported_options_record_total_count: int = 0
     not_exportable_flows: Counter[str] = field(default_factory=Counter)
     not_exportable_packets: Counter[str] = field(default_factory=Counter)
+
+
+_COUNTERS_BY_REASON = ("not_exportable_flows", "not_exportable_packets")
+_PLAIN_COUNTERS = tuple(each.name for each in fields(ExportCounters) if each.name not in _COUNTERS_BY_REASON)
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """Totals of what has left for the collector (IANA 41, 42, 40): datagrams, flow records, octets of payload."""
+
+    messages: int
+    flow_records: int
+    octets: int
 
 
 class ExportingProcess:
@@ -69,6 +84,10 @@ class ExportingProcess:
         self._domain, self._max_payload = observation_domain, max_payload
         self._template_refresh_ns = template_refresh_ns
         self._templates = template_sets(self._protocol)
+        self._record_octets = {
+            template.template_id if self._protocol.wire else 0: template.octets
+            for template in self._protocol.flow_templates.values()
+        }
         self._check()
         self._sequence = 0
         self._announced_ns: int | None = None  # monotonic; None: templates are due
@@ -85,6 +104,10 @@ class ExportingProcess:
                 " use a lower rate, or netflow9 or ipfix"
             )
         self._sampling = sampling
+        self.announce_again()
+
+    def announce_again(self) -> None:
+        """Templates are due: what went before may not have arrived, or not where it goes from now on."""
         self._announced_ns = None
 
     def refresh_due(self, now: Instant) -> bool:
@@ -96,24 +119,86 @@ class ExportingProcess:
         return now.monotonic_ns - self._announced_ns > self._template_refresh_ns - CALL_INTERVAL_NS
 
     def export(
-        self, flows: Array, now: Instant, interfaces: Mapping[int, str], statistics: MeterStatistics
+        self,
+        flows: Array,
+        now: Instant,
+        interfaces: Mapping[int, str],
+        statistics: MeterStatistics,
+        sent: Sent | None = None,
     ) -> list[memoryview]:
         """The datagrams to send now, in this order, none longer than `max_payload`.
 
         `flows` is of FLOW, `interfaces` is ifIndex → name. To be called every second, flows or not: nothing
         comes out unless there are flows, templates are due, or an interface is new or has another name.
+        `sent` is what the collector is told of; None: all that was made has been sent.
         """
         clock = message_clock(now, int(flows["flow_end_ns"].max(initial=0)))
         header_values = self._protocol.header_values(clock, self._domain, self._sampling.rate)
         packing = Packing(self._protocol.framing, self._max_payload, header_values, self._sequence)
         if self._protocol.announced is not None:
-            self._announce(self._protocol.announced, packing, now, interfaces, statistics)
+            totals = self._totals(statistics, sent or self._made())
+            self._announce(self._protocol.announced, packing, now, interfaces, totals)
         context = RecordContext(clock, self._sampling.rate)
         for start in range(0, len(flows), CHUNK):
             for template, chosen in self._tellable(flows[start : start + CHUNK]):
                 packing.add_records(template.template_id, fill(template, chosen, context))
                 self.counters.exported_flow_record_total_count += len(chosen)
         return self._finished(packing)
+
+    def flows_within(self, octets: int, overhead: int, interfaces: int) -> int:
+        """How many flows surely fit into `octets` of datagrams that take `overhead` octets more each.
+
+        Negative if not even the announcement does, with so many interfaces. Counters that v5 has to split are not
+        reckoned with.
+        """
+        framing, templates = self._protocol.framing, self._protocol.flow_templates.values()
+        longest = max(template.octets for template in templates)
+        content = self._max_payload - framing.header.octets
+        payload = min(self._max_payload, framing.header.octets + framing.set_octets + framing.record_limit * longest)
+        datagrams = octets // (payload + overhead) - 1  # the last one may hold a single record
+        if self._protocol.announced is not None:
+            each = (content - framing.set_octets) // self._protocol.announced.interface.octets
+            datagrams -= 2 + interfaces // each
+        if len(templates) == 1:
+            return datagrams * min(framing.record_limit, (content - framing.set_octets) // longest)
+        sets = len(templates) + 1
+        return datagrams * (content - sets * framing.set_octets - longest) // longest
+
+    def flow_records(self, datagram: memoryview | bytes) -> int:
+        """How many records of flows there are in a datagram that export() has made, now or in a former life."""
+        framing, octets = self._protocol.framing, self._record_octets
+        if framing.set_header is None:
+            return (len(datagram) - framing.header.octets) // octets[0]
+        at, count = framing.header.octets, 0
+        while at < len(datagram):
+            set_id, length = _SET.unpack_from(datagram, at)
+            if set_id in octets:
+                count += (length - framing.set_octets) // octets[set_id]
+            at += max(length, framing.set_octets)
+        return count
+
+    def state(self) -> dict[str, Any]:
+        """What a successor must know to go on, fit for JSON. Templates are not in it: it announces them anew."""
+        counters = {name: getattr(self.counters, name) for name in _PLAIN_COUNTERS}
+        by_reason = {name: dict(getattr(self.counters, name)) for name in _COUNTERS_BY_REASON}
+        return {"sequence": self._sequence, "counters": counters | by_reason}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on where state() was taken, by a process of the same protocol and domain."""
+        kept = state["counters"]
+        self.counters = ExportCounters()
+        for name in _PLAIN_COUNTERS:
+            setattr(self.counters, name, int(kept[name]))
+        for name in _COUNTERS_BY_REASON:
+            setattr(self.counters, name, Counter(kept[name]))
+        self._sequence = int(state["sequence"])
+        self._known_interfaces = {}
+        self.announce_again()
+
+    @property
+    def sequence(self) -> int:
+        """The sequence number of the next message."""
+        return self._sequence
 
     def _check(self) -> None:
         """Raise ValueError for a domain or a payload that cannot be."""
@@ -132,7 +217,7 @@ class ExportingProcess:
         packing: Packing,
         now: Instant,
         interfaces: Mapping[int, str],
-        statistics: MeterStatistics,
+        totals: Mapping[str, int],
     ) -> None:
         """Templates and all options if they are due, else the interfaces that have changed."""
         known = self._known_interfaces
@@ -143,8 +228,8 @@ class ExportingProcess:
             packing.add_set(*self._templates)
             sampler = sampler_records(templates.sampler, self._domain, self._sampling)
             self._add_options(packing, templates.sampler, sampler)
-            totals = statistics_records(templates.statistics, self._domain, self._totals(statistics))
-            self._add_options(packing, templates.statistics, totals)
+            told = statistics_records(templates.statistics, self._domain, totals)
+            self._add_options(packing, templates.statistics, told)
         told = interface_records(templates.interface, self._domain, changed)
         self._add_options(packing, templates.interface, told)
         self._known_interfaces = dict(interfaces)
@@ -153,13 +238,21 @@ class ExportingProcess:
         packing.add_records(template.template_id, records)
         self.counters.exported_options_record_total_count += len(records)
 
-    def _totals(self, statistics: MeterStatistics) -> dict[str, int]:
+    def _made(self) -> Sent:
+        made = self.counters
+        return Sent(
+            made.exported_message_total_count,
+            made.exported_flow_record_total_count,
+            made.exported_octet_total_count,
+        )
+
+    def _totals(self, statistics: MeterStatistics, sent: Sent) -> dict[str, int]:
         """By IANA name. Those of this collector leave out the message that tells them (IANA, 40 to 42)."""
         not_sent = statistics.not_sent_flow_total_count + self.counters.not_exportable_flows.total()
         return {
-            "exportedMessageTotalCount": self.counters.exported_message_total_count,
-            "exportedFlowRecordTotalCount": self.counters.exported_flow_record_total_count,
-            "exportedOctetTotalCount": self.counters.exported_octet_total_count,
+            "exportedMessageTotalCount": sent.messages,
+            "exportedFlowRecordTotalCount": sent.flow_records,
+            "exportedOctetTotalCount": sent.octets,
             "ignoredPacketTotalCount": statistics.ignored_packet_total_count,
             "notSentFlowTotalCount": not_sent,
         }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +13,7 @@ from xflowd.metering.table import Records, SlotState
 #: After a FIN or RST the other side's last packets may still come: a flow has ended when none came for this long.
 QUIET_AFTER_END_NS = 1_000_000_000
 _CHUNK = 16384  # slots whose columns fit into a core's second-level cache
-#: With fewer free slots than a sixteenth the oldest flows make room, until an eighth is free.
-_LOW_WATER, _HIGH_WATER = 16, 8
+_MANY_PACKETS_NS = 1_000_000_000  # a flow of more than one packet counts as younger by this, when room is made
 
 Numbers = npt.NDArray[np.uint32]
 Reasons = npt.NDArray[np.uint8]
@@ -65,36 +64,55 @@ def everything(slots: Records, reason: FlowEndReason = FlowEndReason.FORCED_END)
     return Scan(numbers, np.full(len(numbers), reason, np.uint8), discarded, len(numbers), free)
 
 
-def make_room(slots: Records, found: Scan) -> Scan:
-    """Add the flows that have to end for lack of resources: those whose last packet is the longest ago."""
-    free = found.free + len(found.numbers) + len(found.discarded)
-    if free >= len(slots) // _LOW_WATER:
+def at_most(found: Scan, most: int) -> Scan:
+    """The first `most` of the flows that were found; the rest will be found again."""
+    return replace(found, numbers=found.numbers[:most], reasons=found.reasons[:most])
+
+
+def make_room(slots: Records, found: Scan, room: int) -> Scan:
+    """Add up to `room` flows that have to end for lack of resources: those whose last packet is the longest ago.
+
+    A flow that has had a second packet is given a second more: floods are made of flows of one packet.
+    """
+    if room <= 0:
         return found
-    live = slots["state"] == SlotState.LIVE
-    live[found.numbers] = False
-    candidates = _numbers(live)
-    wanted = min(len(slots) // _HIGH_WATER - free, len(candidates))
-    if wanted <= 0:
-        return found
-    oldest = candidates[np.argpartition(_last(slots, candidates), wanted - 1)[:wanted]]
-    reasons = np.full(wanted, FlowEndReason.LACK_OF_RESOURCES, np.uint8)
-    return Scan(
-        np.concatenate([found.numbers, oldest]),
-        np.concatenate([found.reasons, reasons]),
-        found.discarded,
-        found.live,
-        found.free,
+    oldest = _oldest(slots, found.numbers, room)
+    reasons = np.full(len(oldest), FlowEndReason.LACK_OF_RESOURCES, np.uint8)
+    return replace(
+        found, numbers=np.concatenate([found.numbers, oldest]), reasons=np.concatenate([found.reasons, reasons])
     )
 
 
+def _oldest(slots: Records, ending: Numbers, wanted: int) -> Numbers:
+    """The live flows whose turn it is, apart from those that are `ending` anyway.
+
+    Times are read twice, see _scan_chunk(): a flow that has had a packet meanwhile stays.
+    """
+    live = slots["state"] == SlotState.LIVE
+    live[ending] = False
+    candidates = _numbers(live)
+    if wanted >= len(candidates):
+        return candidates
+    turn = _turn_ns(slots, candidates)
+    limit = np.partition(turn, wanted - 1)[wanted - 1]
+    before = candidates[turn < limit]
+    chosen = np.concatenate([before, candidates[turn == limit][: wanted - len(before)]])
+    sure: Numbers = chosen[_turn_ns(slots, chosen) <= limit]
+    return sure
+
+
 def _scan_chunk(slots: Records, at: int, now_ns: int, timeouts: Timeouts) -> Scan:
+    """What seems to have ended is looked at twice. A 32-bit CPU writes a time in two halves: read between the two it is
+    four seconds too old, or ahead. A slot may be seen LIVE before its times are, too. The second time all is there.
+    """
     state = slots["state"]
     live = np.flatnonzero(state == SlotState.LIVE)
     discarded = _numbers(state == SlotState.DISCARDED) + np.uint32(at)
     free = int(np.count_nonzero(state == SlotState.FREE))
-    reasons = _reasons(slots, live, now_ns, timeouts)
-    ended = reasons != 0
-    return Scan((live[ended] + at).astype(np.uint32), reasons[ended], discarded, len(live), free)
+    ended = live[_reasons(slots, live, now_ns, timeouts) != 0]
+    reasons = _reasons(slots, ended, now_ns, timeouts)
+    sure = reasons != 0
+    return Scan((ended[sure] + at).astype(np.uint32), reasons[sure], discarded, len(live), free)
 
 
 def _reasons(slots: Records, live: npt.NDArray[np.intp], now_ns: int, timeouts: Timeouts) -> Reasons:
@@ -118,10 +136,13 @@ def _at_or_before(times: npt.NDArray[np.uint64], limit_ns: int) -> npt.NDArray[n
     return old
 
 
-def _last(slots: Records, chosen: Numbers) -> npt.NDArray[np.uint64]:
-    own, others = slots["own"]["flow_end_ns"], slots["others"]["flow_end_ns"]
-    last: npt.NDArray[np.uint64] = np.maximum(own[chosen], others[chosen])
-    return last
+def _turn_ns(slots: Records, chosen: Numbers) -> npt.NDArray[np.uint64]:
+    """The last packet's time, later by a second where it was not the first one."""
+    own, others = slots["own"], slots["others"]["flow_end_ns"][chosen]
+    many = (own["packet_delta_count"][chosen] > 1) | (others > 0)
+    turn: npt.NDArray[np.uint64] = np.maximum(own["flow_end_ns"][chosen], others)
+    turn[many] += np.uint64(_MANY_PACKETS_NS)
+    return turn
 
 
 def _numbers(mask: npt.NDArray[np.bool_]) -> Numbers:

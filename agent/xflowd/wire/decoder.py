@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from types import ModuleType
 
 from xflowd.wire import ipfix, netflow5, netflow9, sets
+from xflowd.wire.elements import TYPE_OCTETS, VARIABLE_LENGTH
 from xflowd.wire.layout import Layout
 from xflowd.wire.memory import CollectorMemory, Stream
 from xflowd.wire.message import MalformedMessage, MessageHeader, Records
 from xflowd.wire.rows import fixed_records, variable_records
-from xflowd.wire.template import Template
+from xflowd.wire.template import Field, Template
 
 MAXIMUM_FIELDS = 256  # of one template: what is kept has a limit
 _LONGEST_RECORD = 65_535 - ipfix.HEADER.octets - sets.HEADER.octets
-_CACHED_SET = 2048  # octets of a template set that is worth remembering the meaning of
+_CACHED_SET, _CACHED_SETS = 1024, 128  # octets of a template set that is worth remembering the meaning of; how many
+_WHOLE_ONLY = {"signed32": (1, 2, 4, 8), "float64": (4, 8), "boolean": (1,)}
+_WHOLE_ONLY |= {kind: (TYPE_OCTETS[kind],) for kind in ("ipv4Address", "ipv6Address", "macAddress")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,7 @@ class DecoderCounters:
     out_of_order: int = 0
     restarts: int = 0
     malformed: Counter[str] = field(default_factory=Counter)  # by reason
+    pushed_out: Counter[str] = field(default_factory=Counter)  # for lack of room: templates, domains, exporters
 
 
 class Decoder:
@@ -54,7 +58,7 @@ class Decoder:
 
     def __init__(self, *, max_templates: int = 4096, max_templates_per_exporter: int = 512) -> None:
         self.counters = DecoderCounters()
-        self._memory = CollectorMemory(max_templates, max_templates_per_exporter)
+        self._memory = CollectorMemory(max_templates, max_templates_per_exporter, self.counters.pushed_out)
         self._by_version: dict[int, Callable[[bytes, Hashable], list[Records]]] = {
             netflow5.VERSION: self._decode_netflow5,
             netflow9.VERSION: partial(self._decode_sets, netflow9),
@@ -140,7 +144,7 @@ class Decoder:
         if template.all_fields:
             self._memory.learn(exporter, stream, template)
             self.counters.templates += 1
-        elif template.template_id < sets.MINIMUM_DATA_SET:
+        elif template.template_id < sets.MINIMUM_DATA_SET:  # the number of the set itself: see _check()
             self._memory.forget_all(exporter, stream, options=template.is_options)
         else:
             self._memory.forget(exporter, stream, template.template_id)
@@ -184,14 +188,14 @@ class Decoder:
         return MalformedMessage(reason)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=_CACHED_SETS)
 def _templates(protocol: ModuleType, octets: bytes, is_options: bool) -> tuple[tuple[Template, ...], str | None]:
     """The templates in a set's content, and why there are no more. Exporters repeat them: hence the cache."""
     found: list[Template] = []
     try:
         for template in protocol.read_templates(octets, options=is_options):
             _check(protocol, template)
-            found.append(template)
+            found.append(_suited(template))
     except MalformedMessage as error:
         return tuple(found), error.reason
     return tuple(found), None
@@ -200,13 +204,38 @@ def _templates(protocol: ModuleType, octets: bytes, is_options: bool) -> tuple[t
 def _check(protocol: ModuleType, template: Template) -> None:
     """Raise MalformedMessage for a template that no data can follow."""
     is_withdrawal = protocol is ipfix and not template.all_fields
-    if is_withdrawal:
-        return
+    if is_withdrawal and template.template_id == protocol.TEMPLATE_SET + template.is_options:
+        return  # of all there are (RFC 7011 section 8.1)
     if template.template_id < sets.MINIMUM_DATA_SET:
         raise MalformedMessage("template ID below 256")
+    if is_withdrawal:
+        return
     if len(template.all_fields) > MAXIMUM_FIELDS:
         raise MalformedMessage("template of too many fields")
     if template.octets == 0:
         raise MalformedMessage("template of no octets")
     if template.octets > _LONGEST_RECORD:
         raise MalformedMessage("template longer than a message")
+
+
+def _suited(template: Template) -> Template:
+    """The template, with octets for each field whose length cannot be one of its element: a port of 16 octets."""
+    if all(map(_suits, template.all_fields)):
+        return template
+    scope_fields, fields = tuple(map(_as_octets, template.scope_fields)), tuple(map(_as_octets, template.fields))
+    return replace(template, fields=fields, scope_fields=scope_fields)
+
+
+def _suits(each: Field) -> bool:
+    """Full width or less, as RFC 7011 section 6.2 allows for numbers; more is taken too, up to 64 bits."""
+    kind = each.element.type
+    if kind in ("string", "octetArray") or not each.octets:
+        return True
+    return each.octets in _WHOLE_ONLY[kind] if kind in _WHOLE_ONLY else each.octets <= TYPE_OCTETS["unsigned64"]
+
+
+def _as_octets(each: Field) -> Field:
+    if _suits(each):
+        return each
+    element = replace(each.element, name=f"{each.element.name}_octets", type="octetArray", octets=VARIABLE_LENGTH)
+    return Field(element, each.octets)

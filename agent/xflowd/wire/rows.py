@@ -26,27 +26,29 @@ def variable_records(template: Template, datagram: bytes, start: int, end: int) 
 
     Octets fewer than the shortest possible record are padding.
     """
+    # Fields of no octets have no column: 255 of them in records of one octet would be 16 million values a datagram.
+    lengths = [field.octets for field in template.all_fields if field.octets]
     rows, is_whole = [], True
     try:
         while end - start >= template.octets:
-            row, start = _row(template, datagram, start, end)
+            row, start = _row(lengths, datagram, start, end)
             rows.append(row)
     except MalformedMessage:
         is_whole = False
     records = np.empty(len(rows), template.dtype)
-    for place, (name, field) in enumerate(zip(template.names, template.all_fields, strict=True)):
+    for place, (name, octets) in enumerate(zip(template.dtype.names or (), lengths, strict=True)):
         column = [row[place] for row in rows]
-        if field.octets == VARIABLE_LENGTH:
+        if octets == VARIABLE_LENGTH:
             records[name][:] = column
-        elif field.octets:
+        else:
             records[name] = np.frombuffer(b"".join(column), records.dtype[name], len(rows))
     return records, is_whole
 
 
-def _row(template: Template, datagram: bytes, offset: int, end: int) -> tuple[list[bytes], int]:
+def _row(lengths: list[int], datagram: bytes, offset: int, end: int) -> tuple[list[bytes], int]:
     values = []
-    for field in template.all_fields:
-        octets = field.octets
+    for length in lengths:
+        octets = length
         if octets == VARIABLE_LENGTH:
             octets, offset = _length(datagram, offset, end)
         if offset + octets > end:

@@ -42,10 +42,8 @@ def set_spans(datagram: bytes, offset: int, end: int) -> Iterator[tuple[int, int
 
 def parsed(record: Struct, octets: bytes) -> Iterator[Any]:
     """Records of one construct Struct, one after the other, until only padding is left."""
-    stream = io.BytesIO(octets)
-    while len(octets) - stream.tell() >= SHORTEST_RECORD:
-        if not any(octets[stream.tell() :]):
-            return
+    stream, padding = io.BytesIO(octets), len(octets.rstrip(b"\0"))  # where zeros to the end begin
+    while len(octets) - stream.tell() >= SHORTEST_RECORD and stream.tell() < padding:
         try:
             yield record.parse_stream(stream)
         except StreamError:

@@ -17,6 +17,8 @@ _COMPRESSED = {
     b"\x1f\x8b": ("gzip", "gunzip -c"),
     b"\x28\xb5\x2f\xfd": ("zstd", "zstd -dc"),
     b"\xfd7zX": ("xz", "xz -dc"),
+    b"BZh": ("bzip2", "bzip2 -dc"),
+    b"\x04\x22\x4d\x18": ("lz4", "lz4 -dc"),
 }
 
 

@@ -10,6 +10,7 @@ from xflowd.edge.capture.octets import MAXIMUM_PACKET, CapturedPacket, Octets
 
 SECTION_HEADER = b"\x0a\x0d\x0d\x0a"  # the same in both byte orders
 MAXIMUM_BLOCK = 1 << 24  # of a block that is looked into; others are skipped, whatever their length
+MAXIMUM_INTERFACES = 1 << 16  # of a section: what of them is kept has a limit
 _BYTE_ORDER_MAGIC = {b"\x4d\x3c\x2b\x1a": "<", b"\x1a\x2b\x3c\x4d": ">"}
 _INTERFACE, _PACKET, _SIMPLE_PACKET, _ENHANCED_PACKET = 1, 2, 3, 6
 _END_OF_OPTIONS, _TIME_RESOLUTION, _TIME_OFFSET = 0, 9, 14
@@ -55,6 +56,8 @@ def pcapng_packets(octets: Octets) -> Iterator[CapturedPacket]:
             continue
         end = _whole_block(octets, section, length)
         if block_type == _INTERFACE:
+            if len(section.interfaces) >= MAXIMUM_INTERFACES:
+                raise octets.fault(f"a section of more than {MAXIMUM_INTERFACES:,} interfaces", _DAMAGED)
             section.interfaces.append(_interface(octets, section, end, interfaces))
             interfaces += 1
         else:

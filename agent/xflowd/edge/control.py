@@ -1,0 +1,254 @@
+"""The control socket: a request and its answer, a line of JSON each, over a Unix stream socket.
+
+The server lives in the agent's loop, never waits for anybody, and bounds everything: clients and their time, the
+length of a request, the octets of answers that nobody reads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import numbers
+import os
+import selectors
+import socket
+import stat
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from xflowd.edge.asking import ControlError, connected
+
+#: What can be asked, and what makes the answer: it gets the whole request and returns what JSON can hold. ValueError
+#: says what is wrong with the request.
+Answers = Mapping[str, Callable[[dict[str, Any]], object]]
+
+LONGEST_REQUEST = 4096  # octets, with the end of the line
+MOST_CLIENTS = 32
+MOST_BUFFERED = 4 << 20  # octets of one answer; and of all that wait for their readers, before another is made
+_BACKLOG = 128
+_PATIENCE_NS = 5_000_000_000  # for a client, in all
+_PATIENCE_WHEN_FULL_NS = 500_000_000  # while others may be waiting for its place
+_PAUSE_NS = 1_000_000_000  # after a client could not be accepted
+_REQUESTS_A_TURN = 4  # the loop has flows to see to
+_TURN_NS = 20_000_000  # after this much of it no other request is read
+_PROBE_SECONDS = 1.0
+
+
+@dataclass(slots=True, eq=False)
+class _Client:
+    connection: socket.socket
+    since_ns: int
+    request: bytearray = field(default_factory=bytearray)
+    answer: bytes = b""
+    sent: int = 0
+
+
+class Server:
+    """Answers at `path`. serve() is called when fileno() is readable, and about once a second besides."""
+
+    def __init__(self, path: Path, answers: Answers) -> None:
+        """Listen, in the place of an agent that is gone. Raises ControlError, also where one is running."""
+        self.path, self._answers = path, answers
+        self.requests = 0
+        self.faults: Counter[str] = Counter()  # clients that did not get what they asked for, by reason
+        self._clients: set[_Client] = set()
+        self._buffered = 0
+        self._socket = _listening(path)
+        self._identity = _identity(path)
+        self._selector = selectors.EpollSelector()
+        self._accepting = False
+        self._accept_from_ns = 0
+        self._accept_or_not(0)
+
+    def fileno(self) -> int:
+        """One descriptor for all clients: readable when there is something to do."""
+        return self._selector.fileno()
+
+    def serve(self, now_ns: int) -> None:
+        """Do what can be done without waiting, and only so much that the loop goes on. `now_ns` is monotonic."""
+        self._end_the_slow(now_ns)
+        last, until_ns = self.requests + _REQUESTS_A_TURN, time.monotonic_ns() + _TURN_NS
+        for key, _ in self._selector.select(0):
+            if self.requests >= last or time.monotonic_ns() >= until_ns:
+                break
+            if key.data is None:
+                self._accept(now_ns)
+            else:
+                self._move(key.data)
+        self._accept_or_not(now_ns)
+
+    def told(self) -> str:
+        """What went wrong with clients so far, in a line; empty when nothing did."""
+        return ", ".join(f"{reason} ({count:,})" for reason, count in self.faults.items())
+
+    def close(self) -> None:
+        """Stop answering. The socket's file goes too, unless it is another agent's by now."""
+        for client in list(self._clients):
+            self._end(client)
+        self._selector.close()
+        self._socket.close()
+        with contextlib.suppress(OSError):
+            if _identity(self.path) == self._identity:
+                self.path.unlink()
+
+    def _accept_or_not(self, now_ns: int) -> None:
+        """Take clients while there are places. The others wait in the backlog, where they do not wake the loop."""
+        accepting = len(self._clients) < MOST_CLIENTS and now_ns >= self._accept_from_ns
+        if accepting and not self._accepting:
+            self._selector.register(self._socket, selectors.EVENT_READ)
+        elif self._accepting and not accepting:
+            self._selector.unregister(self._socket)
+        self._accepting = accepting
+
+    def _accept(self, now_ns: int) -> None:
+        while len(self._clients) < MOST_CLIENTS:
+            try:
+                connection, _ = self._socket.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:  # no descriptor or memory to be had: it would be tried again without end
+                self.faults[f"not accepted: {error.strerror}"] += 1
+                self._accept_from_ns = now_ns + _PAUSE_NS
+                return
+            connection.setblocking(False)
+            client = _Client(connection, now_ns)
+            self._clients.add(client)
+            self._selector.register(connection, selectors.EVENT_READ, client)
+
+    def _end_the_slow(self, now_ns: int) -> None:
+        full = len(self._clients) >= MOST_CLIENTS
+        patience = _PATIENCE_WHEN_FULL_NS if full else _PATIENCE_NS
+        for client in [one for one in self._clients if now_ns - one.since_ns >= patience]:
+            self._end(client, "answer not taken in time" if client.answer else "no request in time")
+
+    def _end(self, client: _Client, fault: str = "") -> None:
+        if fault:
+            self.faults[fault] += 1
+        self._buffered -= len(client.answer)
+        self._selector.unregister(client.connection)
+        self._clients.remove(client)
+        client.connection.close()
+
+    def _move(self, client: _Client) -> None:
+        """One step with a client whose socket is ready."""
+        try:
+            if not client.answer:
+                self._read(client)
+            if client.answer:
+                self._write(client)
+        except BlockingIOError:
+            return
+        except OSError:
+            self._end(client, "gone before the answer")
+
+    def _read(self, client: _Client) -> None:
+        got = client.connection.recv(LONGEST_REQUEST + 1 - len(client.request))
+        client.request += got
+        line, end, _ = client.request.partition(b"\n")
+        if end or len(client.request) > LONGEST_REQUEST:
+            self.requests += 1
+            client.answer = self._answer(bytes(line))
+            self._buffered += len(client.answer)
+            self._selector.modify(client.connection, selectors.EVENT_WRITE, client)
+        elif not got:
+            self._end(client, "gone before the request was complete" if client.request else "")
+
+    def _write(self, client: _Client) -> None:
+        client.sent += client.connection.send(memoryview(client.answer)[client.sent :])
+        if client.sent == len(client.answer):
+            self._end(client)
+
+    def _answer(self, line: bytes) -> bytes:
+        """The answer to a request, whatever it is."""
+        if len(line) >= LONGEST_REQUEST:
+            return self._refuse("request too long", f"a request has at most {LONGEST_REQUEST} octets")
+        if self._buffered >= MOST_BUFFERED:
+            return self._refuse("busy", "busy: others do not read their answers, ask again")
+        request = _parsed(line)
+        if request is None:
+            return self._refuse("not a request", 'a request is a line of JSON such as {"ask": "status"}')
+        return self._asked(request["ask"], request)
+
+    def _asked(self, asked: str, request: dict[str, Any]) -> bytes:
+        if asked not in self._answers:
+            return self._refuse("unknown request", f"this agent can be asked: {', '.join(self._answers)}")
+        try:
+            answer = _line({asked: self._answers[asked](request)})
+        except ValueError as error:
+            return self._refuse("wrong arguments", f"{asked}: {error}")
+        except Exception as error:  # whatever goes wrong with an answer, it does not end the metering
+            fault = f"{asked} failed: {type(error).__name__}"
+            return self._refuse(fault, f"{fault}: {error}")
+        if len(answer) > MOST_BUFFERED:
+            return self._refuse("answer too long", f"{asked}: the answer is too long, {len(answer):,} octets")
+        return answer
+
+    def _refuse(self, fault: str, text: str) -> bytes:
+        self.faults[fault] += 1
+        return _line({"error": text})
+
+
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    try:
+        request = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return request if isinstance(request, dict) and isinstance(request.get("ask"), str) else None
+
+
+def _line(answer: object) -> bytes:
+    return json.dumps(answer, default=_number).encode() + b"\n"
+
+
+def _number(value: object) -> int | float:
+    """Figures come out of numpy's columns as numbers of its own."""
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, numbers.Real):
+        return float(value)
+    raise TypeError(f"{type(value).__name__} in an answer")
+
+
+def _listening(path: Path) -> socket.socket:
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        _make_way(path)
+        os.fchmod(listening.fileno(), 0o660)  # before it has a name: nobody else comes in between
+        listening.bind(str(path))
+        os.chmod(path, 0o660)  # the umask may have taken the group's part
+        listening.listen(_BACKLOG)
+    except ControlError:
+        listening.close()
+        raise
+    except OSError as error:
+        listening.close()
+        raise ControlError(f"control socket {path}: {error.strerror or error}") from None
+    return listening
+
+
+def _make_way(path: Path) -> None:
+    """The directory is there, and at `path` nothing. Raises OSError where an agent listens, or it is no socket."""
+    if not path.parent.is_dir():
+        path.parent.mkdir(parents=True)
+        path.parent.chmod(0o755)
+    try:
+        connected(path, time.monotonic() + _PROBE_SECONDS).close()
+    except FileNotFoundError:
+        return
+    except ConnectionRefusedError:  # a socket that an agent has left behind, or something that is none
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise ControlError(f"control socket {path}: a file of another kind is there: remove it") from None
+        path.unlink()
+        return
+    except (BlockingIOError, TimeoutError):
+        pass  # one that listens and is slow to answer
+    raise ControlError(f"control socket {path}: an agent runs already in this network namespace: stop it first")
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    found = path.lstat()
+    return found.st_dev, found.st_ino

@@ -1,0 +1,112 @@
+"""What the agent says of itself: the figures behind `xflowd status`, gathered when somebody asks."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xflowd import __version__, status
+from xflowd.edge import network
+from xflowd.edge.network import InterfaceCounters
+from xflowd.metering.instant import Instant
+from xflowd.metering.table import SlotState
+from xflowd.observing import DIRECTION_NAMES, Place
+from xflowd.summary import agent_use
+
+if TYPE_CHECKING:
+    from xflowd.daemon import Agent
+
+
+class Baselines:
+    """The interfaces' own counters at the time when metering began at each place."""
+
+    def __init__(self, state: Iterable[tuple[int, int, Mapping[str, int]]] = ()) -> None:
+        """`state`: of a predecessor, see state()."""
+        self._at = {(index, direction): InterfaceCounters(**counters) for index, direction, counters in state}
+
+    def state(self) -> list[Any]:
+        """For a successor."""
+        return [[*place, asdict(counters)] for place, counters in self._at.items()]
+
+    def add(self, places: Iterable[Place], counters: Mapping[int, InterfaceCounters]) -> None:
+        """Metering has begun there, unless it had begun before."""
+        for place in places:
+            if place[0] in counters:
+                self._at.setdefault(place, counters[place[0]])
+
+    def remove(self, places: Iterable[Place]) -> None:
+        """Metering has ended there."""
+        for place in places:
+            self._at.pop(place, None)
+
+    def since(self, place: Place, now: Mapping[int, InterfaceCounters]) -> status.KernelCounters | None:
+        """What the interface has counted since then; None where it cannot be told."""
+        then = self._at.get(place)
+        if then is None or place[0] not in now:
+            return None
+        return status.kernel_counters(DIRECTION_NAMES[place[1]], now[place[0]], then)
+
+
+def report(agent: Agent, now: Instant) -> status.Status:
+    """The document of `xflowd status`."""
+    meter, pipeline = agent.config.meter, agent.pipeline
+    in_table, waiting = pipeline.in_table(), pipeline.overflow_waiting()
+    uptime = (now.monotonic_ns - agent.started_ns) / 10**9
+    return status.Status(
+        version=__version__,
+        pid=os.getpid(),
+        since=datetime.fromtimestamp(now.unix_ns / 10**9 - uptime, timezone.utc).isoformat(timespec="seconds"),
+        uptime_seconds=round(uptime, 1),
+        interfaces=_points(agent, in_table, waiting),
+        refused=[
+            status.Refused(name=name, direction=DIRECTION_NAMES[direction], reason=reason)
+            for (name, direction), reason in agent.points.refused.items()
+        ],
+        totals=status.totals(
+            status.packets(pipeline.outcomes()),
+            pipeline.counters.packet_total_count,
+            in_table.total(),
+            waiting.total(),
+        ),
+        flows=_flows(agent),
+        timeouts=status.Timeouts(
+            active=meter.active_timeout, idle=meter.idle_timeout, idle_in_force=pipeline.pressure.idle_ns / 10**9
+        ),
+        collectors=[collector.status(now) for collector in agent.collectors],
+        agent=agent_use(uptime),
+    )
+
+
+def _points(agent: Agent, in_table: Counter[Place], waiting: Counter[Place]) -> list[status.Point]:
+    points, exported = agent.points, agent.pipeline.counters.packets_by_place
+    hooks = points.hooks()
+    kernel = network.counters({index for index, _ in hooks})
+    return [
+        status.point(
+            (points.names.get(place[0], "?"), place[0]),
+            DIRECTION_NAMES[place[1]],
+            hooks[place],
+            status.packets(outcomes),
+            kernel=agent.baselines.since(place, kernel),
+            flows=(exported[place], in_table[place], waiting[place]),
+        )
+        for place, outcomes in sorted(points.outcomes(agent.pipeline.kernel).items())
+    ]
+
+
+def _flows(agent: Agent) -> status.Flows:
+    pipeline = agent.pipeline
+    slots = pipeline.kernel.slots
+    states = np.bincount(slots["state"][: pipeline.kernel.slots_used()], minlength=len(SlotState))
+    return status.Flows(
+        live=int(states[SlotState.LIVE]),
+        free=len(slots) - int(states.sum() - states[SlotState.FREE]),
+        slots=len(slots),
+        ended={reason.name.lower(): count for reason, count in pipeline.counters.flows.items()},
+    )

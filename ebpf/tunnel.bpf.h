@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * How long the headers are that each segment of a GSO packet in a tunnel repeats: the outer ones, those of the tunnel,
+ * and the inner ones up to the payload that is cut. A flow is that of the outer headers all the same.
+ *
+ * The kernel tells what it knows of this in wire_len, but at egress only, and right in tunnels from Linux 6.17 on.
+ */
+#ifndef XFLOWD_TUNNEL_BPF_H
+#define XFLOWD_TUNNEL_BPF_H
+
+#include "flow.h"
+#include "packet.bpf.h"
+
+#define GRE_CHECKSUM 0x8000
+#define GRE_KEY 0x2000
+#define GRE_SEQUENCE 0x1000
+#define GRE_VERSION 0x0007
+#define GENEVE_OPTIONS 0x3f /* words of four octets; the two bits above are the version, 0 */
+#define VXLAN_NETWORK 0x08 /* this header has a network identifier */
+
+/* RFC 2784 2.1, RFC 2890 2 */
+struct gre_header {
+	__be16 flags;
+	__be16 type;
+};
+
+/* A UDP header, and what VXLAN (RFC 7348 5) and GENEVE (RFC 8926 3.4) have in common. */
+struct udp_tunnel_header {
+	__be16 udp[4];
+	__u8 first; /* flags of VXLAN; version and length of options of GENEVE */
+	__u8 flags; /* of GENEVE */
+	__be16 type; /* of GENEVE */
+	__be16 network[2];
+};
+
+/* An inner header lies at any multiple of two: nothing longer is read of it at once. */
+struct inner_ethernet {
+	__be16 addresses[6];
+	__be16 type;
+};
+
+struct inner_ipv4 {
+	__u8 version_length;
+	__u8 class_of_service;
+	__be16 total_length;
+	__be16 fragment[2];
+	__u8 ttl;
+	__u8 protocol;
+	__be16 rest[5];
+};
+
+struct inner_ipv6 {
+	__u8 version_class;
+	__u8 rest[3];
+	__be16 payload_length;
+	__u8 next_header;
+	__u8 hop_limit;
+	__be16 addresses[16];
+};
+
+struct inner_tcp {
+	__be16 ports_and_numbers[6];
+	__u8 data_offset;
+	__u8 flags;
+	__be16 rest[3];
+};
+
+/* The EtherType of what the tunnel carries; 0 where it is none of those known. */
+static __always_inline __be16 parse_gre(struct cursor *cursor)
+{
+	struct gre_header *gre = take(cursor, sizeof(*gre));
+	__u32 words;
+	__u16 flags;
+
+	if (!gre)
+		return 0;
+	flags = bpf_ntohs(gre->flags);
+	words = !!(flags & GRE_CHECKSUM) + !!(flags & GRE_KEY) + !!(flags & GRE_SEQUENCE);
+	return !(flags & GRE_VERSION) && take(cursor, words * 4) ? gre->type : 0;
+}
+
+/* By its header and not by its port, which can be any: that what follows is a packet is seen there. */
+static __always_inline __be16 parse_udp_tunnel(struct cursor *cursor)
+{
+	struct udp_tunnel_header *header = take(cursor, sizeof(*header));
+
+	if (!header)
+		return 0;
+	if (header->type == bpf_htons(ETH_P_TEB))
+		return take(cursor, (header->first & GENEVE_OPTIONS) * 4) ? header->type : 0;
+	return header->first & VXLAN_NETWORK ? bpf_htons(ETH_P_TEB) : 0;
+}
+
+static __always_inline __be16 parse_tunnel(struct cursor *cursor, __u8 protocol)
+{
+	switch (protocol) {
+	case PROTOCOL_IPV4:
+		return bpf_htons(ETH_P_IP);
+	case PROTOCOL_IPV6:
+		return bpf_htons(ETH_P_IPV6);
+	case PROTOCOL_GRE:
+		return parse_gre(cursor);
+	case PROTOCOL_UDP:
+		return parse_udp_tunnel(cursor);
+	default:
+		return 0;
+	}
+}
+
+/* An Ethernet header with a tag or none; the EtherType behind it. */
+static __always_inline __be16 parse_inner_ethernet(struct cursor *cursor)
+{
+	struct inner_ethernet *ethernet = take(cursor, sizeof(*ethernet));
+	__be16 *tag;
+
+	if (!ethernet || !is_vlan(ethernet->type))
+		return ethernet ? ethernet->type : 0;
+	tag = take(cursor, 2 * sizeof(*tag));
+	return tag ? tag[1] : 0;
+}
+
+/*
+ * The protocol of the inner packet, or -1. One that is as short as a segment is not cut, but whole in it: these are
+ * datagrams of a program that keeps a tunnel, joined by their outer headers. A length of 0 is BIG TCP's.
+ */
+static __always_inline int parse_inner_ipv4(struct cursor *cursor, __u32 segment_size)
+{
+	struct inner_ipv4 *ip = take(cursor, sizeof(*ip));
+	__u32 length, words;
+
+	if (!ip)
+		return -1;
+	length = bpf_ntohs(ip->total_length);
+	words = ip->version_length & 0x0f;
+	if (ip->version_length >> 4 != 4 || words < 5 || (length && length <= segment_size))
+		return -1;
+	return take(cursor, words * 4 - sizeof(*ip)) ? ip->protocol : -1;
+}
+
+static __always_inline int parse_inner_ipv6(struct cursor *cursor, __u32 segment_size)
+{
+	struct inner_ipv6 *ip = take(cursor, sizeof(*ip));
+	__u32 length;
+
+	if (!ip)
+		return -1;
+	length = bpf_ntohs(ip->payload_length);
+	if (ip->version_class >> 4 != 6 || (length && length + sizeof(*ip) <= segment_size))
+		return -1;
+	return ip->next_header;
+}
+
+/* Octets of the transport header, which need not be in the frame as a whole; 0 where it is none that GSO cuts. */
+static __always_inline __u32 inner_transport_length(struct cursor *cursor, int protocol)
+{
+	struct inner_tcp *tcp;
+
+	if (protocol == PROTOCOL_UDP)
+		return 8;
+	if (protocol != PROTOCOL_TCP)
+		return 0;
+	tcp = take(cursor, sizeof(*tcp));
+	return tcp ? (tcp->data_offset >> 4) * 4 : 0;
+}
+
+/*
+ * Octets from `begin`, where the outer IP header ends, to the payload that is cut: 0 where that is no tunnel, or none
+ * that is known here.
+ */
+static __always_inline __u32 tunnel_headers_length(void *begin, void *end, __u8 outer, __u32 segment_size)
+{
+	struct cursor cursor = { begin, end };
+	__be16 type = parse_tunnel(&cursor, outer);
+	__u32 transport;
+	int protocol = -1;
+	void *inner;
+
+	if (type == bpf_htons(ETH_P_TEB))
+		type = parse_inner_ethernet(&cursor);
+	if (type == bpf_htons(ETH_P_IP))
+		protocol = parse_inner_ipv4(&cursor, segment_size);
+	else if (type == bpf_htons(ETH_P_IPV6))
+		protocol = parse_inner_ipv6(&cursor, segment_size);
+	if (protocol < 0)
+		return 0;
+	inner = cursor.position;
+	transport = inner_transport_length(&cursor, protocol);
+	return transport ? (__u32)(inner - begin) + transport : 0;
+}
+
+/* From the start of the frame to where the outer IP header ends: the parser has counted the outer UDP header too. */
+static __always_inline __u32 tunnel_offset(const struct packet *packet, const struct flow_key *key)
+{
+	return packet->ip_offset + packet->headers_length - (key->protocol_identifier == PROTOCOL_UDP ? 8 : 0);
+}
+
+/* A GSO packet stands for several: each has the headers, and its length field tells nothing (BIG TCP has 0). */
+static __always_inline void spread_segments(struct packet *packet)
+{
+	if (packet->segments > 1)
+		packet->octets = packet->length - packet->ip_offset +
+				 (packet->segments - 1) * packet->headers_length;
+}
+
+#endif
