@@ -7,9 +7,10 @@ import os
 import selectors
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -181,7 +182,9 @@ class Agent:
         self._journal.include("clock", lambda: self._clock.difference_ns)
         older, current = self._lasting.tables(load_options(self.config, [one.index for one in present]))
         self.collectors: list[CollectorSink] = []
-        self.collectors = [self._collector(one) for one in self.config.collectors]
+        states = self._journal.remembered("collectors") or {}
+        self.collectors = [self._collector(one, states) for one in self.config.collectors]
+        self._drop_outboxes(states)
         self._journal.include("collectors", lambda: {one.identity: one.state() for one in self.collectors})
         self.points = ObservationPoints(self._lasting.pins)
         self.points.adopt(current.kernel, [table.kernel for table in older], present)
@@ -190,6 +193,8 @@ class Agent:
         self.baselines = Baselines(self._journal.remembered("baselines") or [])
         self._journal.include("baselines", self.baselines.state)
         self._know(present)
+        if self._lasting.found:
+            self._wait_for_names()
         self._empty([*older, current])
         self._follow(present)
         self._require_points()
@@ -224,12 +229,16 @@ class Agent:
         self._lasting.remove_table(old.number)
         old.kernel.close()
 
-    def _collector(self, config: Collector) -> CollectorSink:
+    def _collector(self, config: Collector, states: Mapping[str, dict[str, Any]]) -> CollectorSink:
+        """A collector, which goes on where one of the same identity has ended."""
         who = identity(config)
-        made = CollectorSink(config, self.config.sampling, self._lasting.outbox(who, config.queue))
-        state = (self._journal.remembered("collectors") or {}).get(who)
-        if state is not None:
-            made.restore(state)
+        memory = self._lasting.outbox(who, config.queue)
+        try:
+            made = CollectorSink(config, self.config.sampling, memory)
+        except ValueError as error:
+            raise StartError(str(error)) from None
+        if who in states:
+            made.restore(states[who])
         return made
 
     def _lessen_rights(self) -> None:
@@ -398,18 +407,26 @@ class Agent:
         self._switch(old, new)
 
     def _reload_collectors(self, before: Config) -> None:
-        """A collector whose section is as before keeps its sequence, its socket and what waits to be sent."""
+        """A collector whose section is as before keeps its socket; one that is still the same keeps its sequence."""
         known = {collector.config: collector for collector in self.collectors}
         leaving = [collector for config, collector in known.items() if config not in self.config.collectors]
-        drain(leaving, self._clock.now, 0.0)
+        drain(leaving, self._clock.now, _LAST_WORDS_SECONDS)
+        states = {}
         for collector in leaving:
+            states[collector.identity] = {**collector.state(), "written": 0}
             log.info("%s", collector.summary())
             collector.close()
             self._lasting.remove_outbox(collector.identity)
         if before.sampling != self.config.sampling:
             for collector in known.values():
                 collector.resample(self.config.sampling)
-        self.collectors = [known.get(one) or self._collector(one) for one in self.config.collectors]
+        self.collectors = [known.get(one) or self._collector(one, states) for one in self.config.collectors]
+
+    def _drop_outboxes(self, states: Mapping[str, dict[str, Any]]) -> None:
+        """Of collectors that an agent before this one had, and that are none any more."""
+        for who in states.keys() - {one.identity for one in self.collectors}:
+            log.warning("collector %s is gone from the configuration: what waited for it is dropped", who.split()[0])
+            self._lasting.remove_outbox(who)
 
 
 def _told(what: str, text: str) -> str:

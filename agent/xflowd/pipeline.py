@@ -215,7 +215,12 @@ class Pipeline:
         self.kernel.stamp(numbers, self._journal.committed + 1)
         self._count(ended)
         taken = [sink for sink in self.sinks if self._taken(sink, ended, now)]
-        self._journal.commit()
+        try:
+            self._journal.commit()
+        except BaseException:
+            for sink in taken:
+                sink.rollback()
+            raise
         for sink in taken:
             sink.commit()
 

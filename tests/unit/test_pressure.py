@@ -107,7 +107,7 @@ def test_other_table_begins_to_count_anew() -> None:
     pressure.look(1024, 1024, 0, 0, 0)
     pressure.look(1024, 512, 0, 500, SECOND)
     assert pressure.look(64, 64, 0, 0, 2 * SECOND) == 0
-    assert looked(pressure, 2 * SECOND) > 100 * MILLISECOND
+    assert looked(pressure, 2 * SECOND) == pressure.idle_ns // 8
 
 
 # The idle timeout in force
@@ -181,6 +181,14 @@ def test_next_look_comes_before_the_table_is_full() -> None:
     pressure.look(10_000, 9000, 0, 0, 0)
     pressure.look(10_000, 4000, 0, 0, SECOND)  # 5,000 flows a second, 4,000 slots left
     assert looked(pressure, SECOND) == SECOND * 4 // 10
+
+
+def test_a_burst_is_remembered_for_two_seconds() -> None:
+    pressure = Pressure(IDLE)
+    pressure.look(10_000, 9000, 0, 0, 0)
+    for at, next_look in ((1.0, 0.4), (1.5, 0.4 / 0.75), (3.5, 1)):
+        pressure.look(10_000, 4000, 0, 0, round(at * SECOND))
+        assert looked(pressure, round(at * SECOND)) == pytest.approx(next_look * SECOND, rel=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -31,8 +31,8 @@ class Outbox:
             raise ValueError(f"an outbox of {len(octets)} octets: use {LEAST_OCTETS} or more")
         self._words = octets[:_HEADER_OCTETS].cast("Q")
         self._ring = octets[_HEADER_OCTETS : len(octets) // _LENGTH.size * _LENGTH.size]
-        self._is_known = self._words[_LAYOUT] == _THIS_LAYOUT
-        if not self._is_known:
+        self._is_known = self._words[_LAYOUT] in (_THIS_LAYOUT, 0)
+        if self._words[_LAYOUT] != _THIS_LAYOUT:
             self._empty(0)
         self.written = self.end = self._words[_READ]
         self._waiting = self._uncommitted = 0

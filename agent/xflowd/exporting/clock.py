@@ -16,12 +16,13 @@ _FOLD = 1 << 30  # ms, 12.4 days: half of where sysUptime is folded back
 class MessageClock:
     """How monotonic times become those of one message, and the time in its header.
 
-    `boot_unix_ns`: the wall time at which the monotonic clock was zero. `uptime_zero_unix_ms`: the wall time
-    at which sysUptime is zero in this message, the same as the boot for the first 24.8 days. `unix_ns`: the
-    header's time, exactly. `unix_seconds`: the same for a header that has no more than seconds.
+    `monotonic_zero_unix_ns`: the wall time at which the monotonic clock would have been zero, had it never stood
+    still. `uptime_zero_unix_ms`: the wall time at which sysUptime is zero in this message, that of the boot for the
+    first 24.8 days. `unix_ns`: the header's time, exactly. `unix_seconds`: the same for a header that has no more
+    than seconds.
     """
 
-    boot_unix_ns: int
+    monotonic_zero_unix_ns: int
     uptime_zero_unix_ms: int
     unix_ns: int
     unix_seconds: int
@@ -42,20 +43,20 @@ def message_clock(now: Instant, last_end_ns: int) -> MessageClock:
 
     The header is never before the end of a record, nor before the boot: seconds are rounded up for that.
     """
-    boot_unix_ns = now.boot_unix_ns
-    zero_ms = boot_unix_ns // NS_PER_MS + uptime_fold_ms(now.monotonic_ns // NS_PER_MS)
-    last_ms = max((boot_unix_ns + last_end_ns) // NS_PER_MS, zero_ms)
+    monotonic_zero_ns = now.monotonic_zero_unix_ns
+    zero_ms = now.boot_unix_ns // NS_PER_MS + uptime_fold_ms(now.uptime_ns // NS_PER_MS)
+    last_ms = max((monotonic_zero_ns + last_end_ns) // NS_PER_MS, zero_ms)
     exact_ns = max(now.unix_ns, last_ms * NS_PER_MS)
     seconds = max(now.unix_ns // NS_PER_S, -(-last_ms // MS_PER_S))
-    return MessageClock(boot_unix_ns, zero_ms, exact_ns, seconds)
+    return MessageClock(monotonic_zero_ns, zero_ms, exact_ns, seconds)
 
 
-def uptime_fold_ms(monotonic_ms: int) -> int:
+def uptime_fold_ms(uptime_ms: int) -> int:
     """What to take off an uptime so that it fits 32 bits with room for the flows before it.
 
     Below 2^31 ms nothing; from then on the uptime is folded back to between 2^30 and 2^31. It depends on the
     clock alone, so it is the same after a restart, and is never seen to wrap within a message.
     """
-    if monotonic_ms < 2 * _FOLD:
+    if uptime_ms < 2 * _FOLD:
         return 0
-    return (monotonic_ms // _FOLD - 1) * _FOLD
+    return (uptime_ms // _FOLD - 1) * _FOLD

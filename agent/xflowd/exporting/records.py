@@ -42,7 +42,7 @@ def _start_ns(flows: Array) -> Array:
 
 def _unix_ms(monotonic_ns: Array, clock: MessageClock) -> Array:
     """Signed: a flow that began before the clock of a device without battery was set can be before 1970."""
-    milliseconds: Array = (monotonic_ns.astype(np.int64) + clock.boot_unix_ns) // NS_PER_MS
+    milliseconds: Array = (monotonic_ns.astype(np.int64) + clock.monotonic_zero_unix_ns) // NS_PER_MS
     return milliseconds
 
 

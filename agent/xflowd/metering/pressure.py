@@ -99,7 +99,9 @@ class Pressure:
         """What happened since the last look; the first one begins with what was. Another table counts from 0 again."""
         self._overflowed = self._looked_ns is not None and overflow_packets not in (0, self._overflow)
         self._overflow = overflow_packets
-        if self._looked_ns is not None and slots == self._slots:
+        if self._looked_ns is None or slots != self._slots:
+            self._rate = 0.0
+        else:
             since_ns = max(1, now_ns - self._looked_ns)
             kept = self._rate * max(0.0, 1 - since_ns / _REMEMBERED_NS)
             self._rate = max(kept, (self._free - free) / since_ns)
