@@ -72,7 +72,8 @@ class Agent:
         """`reread` gives the configuration as it is at SIGHUP; without a collector flows are printed in `style`."""
         self._reread, self._style = reread, style
         self.names: dict[int, str] = {}
-        self._notice, self._troubles, self._pressed = Notice(), Notice(), Notice()
+        self._notice, self._troubles, self._pressed, self._relieved = Notice(), Notice(), Notice(), Notice()
+        self._unslotted, self._was_pressed = (0, 0), False
         self._printer: Printer | None = None
         self.started_ns = time.monotonic_ns()
         self._routes_read_ns: int | None = None
@@ -330,6 +331,8 @@ class Agent:
         before = self.points.places()
         self.points.follow(self.config.meter, self.pipeline.kernel, present)
         after = self.points.places()
+        stations = {one.index: one.address for one in present if one.index in self.points.names and one.address}
+        self.pipeline.kernel.know_addresses(stations)
         if gone := before - after:
             self._forget(gone)
         if after - before:
@@ -366,15 +369,19 @@ class Agent:
             collector.interfaces = self.names
 
     def _tell_pressure(self, now: Instant) -> None:
-        """A table that is full costs accuracy, not packets; both are worth a line."""
+        """A table that is full costs accuracy, not packets; both are worth a line, and so is its end."""
         outcomes, pressure = self.pipeline.outcomes(), self.pipeline.pressure
         overflow, lost = outcomes["PACKETS_OVERFLOW"], outcomes["PACKETS_UNCOUNTED"]
-        if overflow or lost:
+        text = ""
+        if (overflow, lost) != self._unslotted:
             text = f"table full: {counted(overflow, 'packet')} without a flow of their own, {lost:,} lost"
-            self._pressed.tell(f"{text}: raise max_flows in [meter]", now.monotonic_ns)
         elif pressure.lowered:
             text = f"table nearly full: idle timeout {pressure.idle_ns / 10**9:.1f} s"
+        if text:
             self._pressed.tell(f"{text}: raise max_flows in [meter]", now.monotonic_ns)
+        elif self._was_pressed:
+            self._relieved.tell(f"the table has room again, {overflow:,} packets later", now.monotonic_ns)
+        self._unslotted, self._was_pressed = (overflow, lost), bool(text)
 
     def _require_points(self) -> None:
         """At the start what is named has to be metered, and of what a glob means something; later it is only told."""

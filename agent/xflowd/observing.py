@@ -5,30 +5,29 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from xflowd.config import Direction, FlowKey, Hook, Meter, is_pattern, matching
+from xflowd import hooks
+from xflowd.config import Direction, Meter, is_pattern, matching
+from xflowd.config.problem import shown
 from xflowd.edge import attach, libbpf
 from xflowd.edge.kernel import Kernel
 from xflowd.edge.libbpf import LibbpfError
-from xflowd.edge.network import Interface, Link, strips_vlan_tags
+from xflowd.edge.network import Interface
 from xflowd.edge.pins import Pins
+from xflowd.hooks import AttachError, GoneError
 from xflowd.metering.flow import EGRESS, INGRESS
 
 log = logging.getLogger(__name__)
 
 _FEWEST_BUCKETS, _MOST_BUCKETS = 64, 1024
-DIRECTION_NAMES = {INGRESS: "ingress", EGRESS: "egress"}
+DIRECTION_NAMES = hooks.DIRECTION_NAMES
 _LINKS = "links"  # the directory of their pins
 
 #: An interface's index, and a direction.
 Place = tuple[int, int]
-
-
-class AttachError(Exception):
-    """An interface cannot be metered as it is configured; the message says how to mend it."""
 
 
 @dataclass(slots=True)
@@ -69,6 +68,7 @@ class ObservationPoints:
         self._points: dict[Place, Point] = {}
         self.names: dict[int, str] = {}  # of the metered interfaces, by index
         self.refused: dict[tuple[str, int], str] = {}
+        self._left: set[Place] = set()  # metered no more, and not forgotten yet
         if pins:
             pins.make(_LINKS)
 
@@ -79,32 +79,39 @@ class ObservationPoints:
         if not attach.has_tcx():
             self._adopt_filters(kernel, [kernel, *earlier], present)
 
-    def follow(self, meter: Meter, kernel: Kernel, present: list[Interface]) -> None:
-        """Attach to what matches and is not metered yet, let go of what is gone or matches no more.
+    def follow(
+        self, meter: Meter, kernel: Kernel, present: list[Interface], forget: Callable[[set[Place]], None] | None = None
+    ) -> set[Place]:
+        """Let go of what is gone or matches no more, attach to what matches and is not metered yet. Returns the latter.
 
-        An interface that refuses is remembered in `refused`, by name and direction, with the reason.
+        In between, `forget` is told which places are metered no more: an interface that was made anew may have the
+        index of one that is gone. Where it raises, it is told of them again the next time. An interface that refuses
+        is remembered in `refused`, by name and direction, with the reason.
         """
         names = set(matching(meter.interfaces, (interface.name for interface in present)))
         wanted = [interface for interface in present if interface.name in names]
         ways = directions(meter.direction, meter.interfaces)
         places = {(interface.index, way): interface for interface in wanted for way in ways}
-        for place in self._points.keys() - places.keys():
-            self._detach(place)
-        self.names = {interface.index: interface.name for interface in wanted}
+        self._let_go(places)
+        if self._left and forget is not None:
+            forget(set(self._left))
+        self._left.clear()
+        self._rename(wanted)
         before, self.refused = self.refused, {}
-        for place, interface in places.items():
-            self._follow_one(meter, kernel, interface, place)
+        come = {place for place, interface in places.items() if self._follow_one(meter, kernel, interface, place)}
         for (name, direction), reason in self.refused.items():
             if before.get((name, direction)) != reason:
-                log.warning("cannot meter %s %s: %s", name, DIRECTION_NAMES[direction], reason)
+                log.warning("cannot meter %s %s: %s", shown(name), DIRECTION_NAMES[direction], reason)
+        return come
 
     def replace(self, kernel: Kernel) -> None:
         """Run another load of the programs from here on; no packet is missed."""
         for place, point in list(self._points.items()):
             try:
                 point.attachment.replace(kernel.program(point.program))
-            except LibbpfError as error:  # the interface has just gone, or changed: follow() sees to it
-                log.warning("%s", error)
+            except LibbpfError as error:  # follow() sees to it
+                if hooks.is_there(point.attachment, *place):
+                    log.warning("%s", error)
                 self._detach(place)
 
     def carry_over(self, old: Kernel) -> None:
@@ -135,6 +142,8 @@ class ObservationPoints:
         for index, direction, before in state:
             if (index, direction) in self._points:
                 self._points[index, direction].before = Counter(before)
+            else:  # gone while no agent was there to see it
+                self._left.add((index, direction))
 
     def close(self) -> None:
         """Take every program off."""
@@ -151,34 +160,58 @@ class ObservationPoints:
         """All that are metered now."""
         return set(self._points)
 
-    def _follow_one(self, meter: Meter, kernel: Kernel, interface: Interface, place: Place) -> None:
+    def _let_go(self, places: Collection[Place]) -> None:
+        for place, point in list(self._points.items()):
+            if place not in places or not hooks.is_there(point.attachment, *place):
+                self._detach(place)
+
+    def _rename(self, wanted: list[Interface]) -> None:
+        names = {interface.index: interface.name for interface in wanted}
+        metered = {index for index, _ in self._points}
+        for index, name in self.names.items():
+            if index in metered and names[index] != name:
+                log.info("%s is called %s now", shown(name), shown(names[index]))
+        self.names = names
+
+    def _follow_one(self, meter: Meter, kernel: Kernel, interface: Interface, place: Place) -> bool:
+        """Whether metering begins there."""
         point = self._points.get(place)
         try:
-            programs = _programs(meter, interface, place[1])
+            programs = hooks.programs(meter, interface, place[1])
             if point is None:
                 self._attach(meter, kernel, interface, place, programs)
             elif point.program not in programs:  # VLANs or a bridge have come to stand on it
                 self._detach(place)
                 self._attach(meter, kernel, interface, place, programs)
                 self._points[place].before = point.before
+                self._left.discard(place)
+        except GoneError as error:
+            log.debug("%s", error)
         except (OSError, AttachError) as error:
             self.refused[interface.name, place[1]] = str(error)
+        return point is None and place in self._points
 
     def _attach(
         self, meter: Meter, kernel: Kernel, interface: Interface, place: Place, programs: tuple[str, ...]
     ) -> None:
-        program, attachment = _attached(meter, kernel, interface, place[1], programs)
-        self._pin(place, program, attachment)
-        self._points[place] = Point(attachment, program, _bucket(kernel.outcomes(), kernel, place))
-        log.info("metering %s %s by %s", interface.name, DIRECTION_NAMES[place[1]], attachment.hook)
+        before = _bucket(kernel.outcomes(), kernel, place)  # nothing counts there yet, from now on it may
+        program, attachment = hooks.attached(meter, kernel, interface, place[1], programs)
+        try:
+            self._pin(place, program, attachment)
+        except OSError:
+            attachment.close()
+            raise
+        self._points[place] = Point(attachment, program, before)
+        log.info("metering %s %s by %s", shown(interface.name), DIRECTION_NAMES[place[1]], attachment.hook)
 
     def _detach(self, place: Place) -> None:
         point = self._points.pop(place)
+        self._left.add(place)
         if self._pins:
             self._pins.unpin(_pin_name(place, point.program))
         point.attachment.close()
         name = self.names.get(place[0], f"interface {place[0]}")
-        log.info("no longer metering %s %s", name, DIRECTION_NAMES[place[1]])
+        log.info("no longer metering %s %s", shown(name), DIRECTION_NAMES[place[1]])
 
     def _pin(self, place: Place, program: str, attachment: attach.Attachment) -> None:
         """A filter of clsact stays without a pin."""
@@ -197,8 +230,11 @@ class ObservationPoints:
             if link is not None:
                 link.close()
             return
-        link.replace(kernel.program(program))
         self._points[place] = Point(link, program)
+        try:
+            link.replace(kernel.program(program))
+        except LibbpfError:  # its interface went at this moment
+            self._detach(place)
 
     def _adopt_filters(self, kernel: Kernel, tables: list[Kernel], present: Iterable[Interface]) -> None:
         """Filters of clsact have no pins: they are known by the programs that they run."""
@@ -229,41 +265,3 @@ def _bucket(outcomes: dict[str, Any], kernel: Kernel, place: Place) -> Counter[s
 
 def _pin_name(place: Place, program: str) -> str:
     return f"{_LINKS}/{place[0]}-{place[1]}-{program}"
-
-
-def _programs(meter: Meter, interface: Interface, direction: int) -> tuple[str, ...]:
-    """What may run there, best first: XDP where it is possible, worth it and sees everything, TC everywhere."""
-    if interface.link is Link.UNKNOWN:
-        raise AttachError("its link layer is not one of those that xflowd reads: Ethernet, or none")
-    tc = f"tc_{DIRECTION_NAMES[direction]}" + ("" if interface.link is Link.ETHERNET else "_network")
-    obstacle = _xdp_obstacle(meter, interface, direction)
-    return ("xdp_ingress", tc) if obstacle is None else (tc,)
-
-
-def _attached(
-    meter: Meter, kernel: Kernel, interface: Interface, direction: int, programs: tuple[str, ...]
-) -> tuple[str, attach.Attachment]:
-    """The program's name, and where it is."""
-    if programs[0] == "xdp_ingress":
-        try:
-            return "xdp_ingress", attach.attach_xdp(kernel.program("xdp_ingress"), interface.index)
-        except attach.HookError as error:
-            if meter.hook is Hook.XDP and not isinstance(error, attach.HookBusyError):
-                raise AttachError(f"hook = xdp, but {error}: set hook = auto or tc in [meter]") from None
-            level = logging.WARNING if isinstance(error, attach.HookBusyError) else logging.INFO
-            log.log(level, "%s: no XDP, %s: metering it by TC", interface.name, error)
-    elif obstacle := _xdp_obstacle(meter, interface, direction):
-        log.info("%s: no XDP, %s", interface.name, obstacle)
-    return programs[-1], attach.attach_tc(kernel.program(programs[-1]), interface.index, direction)
-
-
-def _xdp_obstacle(meter: Meter, interface: Interface, direction: int) -> str | None:
-    """Why XDP is not even tried, empty where there is nothing to say about it; None where it is."""
-    if direction == EGRESS or meter.hook is Hook.TC or interface.link is not Link.ETHERNET:
-        return ""
-    if meter.hook is Hook.XDP:
-        return None
-    if interface.kind == "veth":
-        return "a veth copies every packet for it"
-    strips = meter.key is FlowKey.VLAN and interface.carries_vlans and strips_vlan_tags(interface.name)
-    return "the device takes VLAN tags off before XDP sees them" if strips else None

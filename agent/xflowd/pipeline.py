@@ -108,8 +108,8 @@ class Pipeline:
         in_force = replace(self.timeouts, idle_ns=self.pressure.idle_ns)
         found = expiry.scan(slots, now.monotonic_ns, in_force, self.kernel.slots_used())
         free = found.free + len(found.discarded)
-        overflowed = self.kernel.overflow_packets()
-        room = self.pressure.look(len(slots), free, len(found.numbers), overflowed, now.monotonic_ns)
+        unslotted = self.kernel.unslotted_packets()
+        room = self.pressure.look(len(slots), free, len(found.numbers), unslotted, now.monotonic_ns)
         found = expiry.make_room(slots, expiry.at_most(found, self.pressure.most), room)
         if self._would_only_feed_itself(found, now):
             found = replace(found, numbers=found.numbers[:0], reasons=found.reasons[:0])

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import agent_cost
+import flood_cost
 import kernel_cost
 import live
 
@@ -32,6 +33,10 @@ ROWS: tuple[tuple[str, str, str, str], ...] = (
     ("softflowd_path_ns_per_packet", "longer on the packet's way", "ns/packet", ""),
     ("scan_1048576_ms", "one scan of 1,048,576 slots", "ms", "<= 50"),
     ("export_records_per_second", "IPFIX records encoded and sent, one core", "records/s", ">= 2000000"),
+    ("flood_kept_up_flows_per_second", "new flows a second before packets overflow, 65,536 slots", "flows/s", ""),
+    ("flood_exported_flows_per_second", "flows exported while a million a second come", "flows/s", ""),
+    ("flood_overflow_percent", "packets without a flow of their own meanwhile", "%", ""),
+    ("flood_cpu_percent", "CPU of the agent meanwhile, of one", "%", "<= 55"),
     ("rss_8192_flows_mb", "resident memory with 8,192 flows", "MB", "<= 64"),
     ("start_ms", "from the command to the first packet counted", "ms", "<= 500"),
     ("replay_ns_per_packet", "xflowd replay", "ns/packet", ""),
@@ -66,6 +71,7 @@ def steps(directory: Path, live_too: bool) -> list[Callable[[], dict[str, float]
     ]
     traffic: list[Callable[[], dict[str, float]]] = [
         lambda: agent_cost.start_and_memory(directory),
+        lambda: flood_cost.measure(directory),
         lambda: live.measure(directory),
         lambda: live.replay(directory),
     ]
@@ -76,7 +82,7 @@ def _line(row: tuple[str, str, str, str], results: dict[str, float]) -> str:
     name, what, unit, goal = row
     value = f"{results[name]:,.1f}" if results[name] < 1000 else f"{results[name]:,.0f}"
     mark = "" if not goal else f"  {'reached' if _reached(row, results) else 'MISSED'}: {goal}"
-    return f"{what:<52} {value:>12} {unit:<10}{mark}"
+    return f"{what:<56} {value:>12} {unit:<10}{mark}"
 
 
 def _reached(row: tuple[str, str, str, str], results: dict[str, float]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ INTERFACE = 1
 NOW_NS = 5 * 10**9
 _SYMBOLS, _RELOCATIONS = 2, 9  # sh_type
 _R_BPF_64_64, _LOAD_IMMEDIATE = 1, 0x18
+_R_BPF_64_32, _CALL = 10, 0x85
+_FUNCTIONS = 1000  # numbers from here on are functions of the object, below are the kernel's helpers
 _ENTRIES = {
     "slots": FLOWS,
     "hints": 1 << HINT_BITS,
@@ -76,6 +79,7 @@ class ForeignObject:
             94: lambda *_: 0,
         }
         self._maps: dict[int, str] = {}
+        self._functions: list[str] = []
         self._arrays = {name: bytearray(self._stride(name) * count) for name, count in _ENTRIES.items()}
         self._hashes: dict[str, dict[bytes, int]] = {name: {} for name in _KEY_OCTETS}
         self._bases = {name: self.machine.add(memory) for name, memory in self._arrays.items()}
@@ -134,12 +138,23 @@ class ForeignObject:
     def _relocate(self, code: bytearray, relocations: bytes) -> None:
         """Put addresses into 64-bit loads; in a section's own symbol's place the load has the offset."""
         for at, info in struct.iter_unpack(f"{self._order}QQ", relocations):
+            if (info & 0xFFFFFFFF, code[at]) == (_R_BPF_64_32, _CALL):
+                struct.pack_into(f"{self._order}i", code, at + 4, self._function(self._symbols[info >> 32][0]))
+                continue
             assert (info & 0xFFFFFFFF, code[at]) == (_R_BPF_64_64, _LOAD_IMMEDIATE)
             label, number, value, _ = self._symbols[info >> 32]
             (addend,) = struct.unpack_from(f"{self._order}i", code, at + 4)
             address = self._address(self._sections[number].name, label) + value + addend
             struct.pack_into(f"{self._order}I", code, at + 4, address & 0xFFFFFFFF)
             struct.pack_into(f"{self._order}I", code, at + 12, address >> 32)
+
+    def _function(self, name: str) -> int:
+        """The number by which the machine calls a function of the object."""
+        if name not in self._functions:
+            self._functions.append(name)
+            called = self.program(name)
+            self.machine.helpers[_FUNCTIONS + self._functions.index(name)] = partial(self.machine.run, called)
+        return _FUNCTIONS + self._functions.index(name)
 
     def _address(self, section: str, label: str) -> int:
         """Of a section of variables, or the number that stands for a map less its place in .maps."""

@@ -61,12 +61,14 @@ def at_random(kernel: Kernel, cpus: Sequence[int], frames: Sequence[bytes], call
 
 
 @contextmanager
-def in_step(kernel: Kernel, cpus: Sequence[int], frames: Sequence[bytes]) -> Iterator[Hammer]:
-    """Each frame once on each CPU, at the same moment as near as can be."""
+def in_step(
+    kernel: Kernel, cpus: Sequence[int], frames: Sequence[bytes], others: Sequence[bytes] | None = None
+) -> Iterator[Hammer]:
+    """Each frame once on each CPU, at the same moment as near as can be; `others` are for all CPUs but the first."""
 
     def send(row: int) -> None:
         runner = Runner(kernel, "tc_ingress")
-        for number, frame in enumerate(frames):
+        for number, frame in enumerate(others if others and row else frames):
             ready[row] = number + 1
             while ready.min() <= number:
                 pass

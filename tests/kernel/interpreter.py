@@ -121,10 +121,10 @@ class Machine:
             raise IndexError(f"{size} octets at {address:#x}")
         return bytes(region[at : at + size])
 
-    def run(self, program: list[Instruction], context: int) -> int:
+    def run(self, program: list[Instruction], *arguments: int) -> int:
         """Run to the end. Returns register 0, as the unsigned word that hooks give back."""
-        registers = [0] * 11
-        registers[1], registers[10] = context, self.add(bytearray(_STACK_OCTETS)) + _STACK_OCTETS
+        registers = [0, *arguments, *[0] * (10 - len(arguments))]
+        registers[10] = self.add(bytearray(_STACK_OCTETS)) + _STACK_OCTETS
         at = 0
         while program[at].code != _EXIT:
             at = self._step(program, at, registers)

@@ -7,8 +7,10 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from kernel.frames import DESTINATION_MAC
 from lab.namespaces import NETNS_DIRECTORY, Namespace
 
+_ADDRESS = ":".join(f"{octet:02x}" for octet in DESTINATION_MAC)
 _CLONE_NEWNET = 0x40000000
 _libc = c.CDLL(None, use_errno=True)
 
@@ -30,10 +32,13 @@ def inside(space: Namespace) -> Iterator[None]:
 
 
 def devices(space: Namespace, **indexes: int) -> None:
-    """Ethernet devices of these names and indexes, up, each with nothing but silence at its other end."""
+    """Ethernet devices of these names and indexes, up, each with nothing but silence at its other end.
+
+    Their address is the one that the tests' frames go to.
+    """
     for name, index in indexes.items():
         space.ip(
-            f"link add {name} index {index} type veth peer name {name}-end",
+            f"link add {name} index {index} address {_ADDRESS} type veth peer name {name}-end",
             f"link set {name} up",
             f"link set {name}-end up",
         )

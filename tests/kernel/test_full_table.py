@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,9 +13,16 @@ from kernel.frames import IPV4, IPV6, TCP, UDP, dns, ethernet, ipv4, ipv6, numbe
 from kernel.namespace import devices
 from kernel.packets import PACKETS
 from kernel.running import SocketBuffer, by_port, can_run, live_flows, outcomes, run
+from lab.flood import Flood, build
 from lab.namespaces import Namespace
 from xflowd.edge.kernel import Kernel
+from xflowd.metering import expiry
+from xflowd.metering.expiry import Timeouts
+from xflowd.metering.flow import FLOW, FlowEndReason
+from xflowd.metering.pressure import Pressure
+from xflowd.metering.table import Records, flows
 
+SECOND, STEP_NS = 10**9, 10**7
 V4, V6 = ethernet(IPV4), ethernet(IPV6)
 
 
@@ -129,3 +137,85 @@ def test_counters_are_told_apart_by_interface_and_direction(load: Load, namespac
         (1, 1): 4,
         (0, 66 % 64): 5,
     }
+
+
+# A flood, with the clock as an argument
+
+
+class Meter:
+    """The table's looks as the agent takes them, and all flows that have ended."""
+
+    def __init__(self, kernel: Kernel, timeouts: Timeouts) -> None:
+        self._kernel, self._timeouts = kernel, timeouts
+        self.pressure = Pressure(timeouts.idle_ns)
+        self.ended: list[Records] = [np.zeros(0, FLOW)]
+        self._due_ns = 0
+
+    def look(self, now_ns: int) -> None:
+        """Look if it is time to. A look takes no time, and half of a microsecond of a CPU for each flow."""
+        if now_ns < self._due_ns:
+            return
+        slots = self._kernel.slots
+        in_force = Timeouts(self._timeouts.active_ns, self.pressure.idle_ns)
+        found = expiry.scan(slots, now_ns, in_force, self._kernel.slots_used())
+        overflowed = self._kernel.overflow_packets()
+        room = self.pressure.look(len(slots), found.free, len(found.numbers), overflowed, now_ns)
+        found = expiry.make_room(slots, expiry.at_most(found, self.pressure.most), room)
+        self._end(found)
+        self._due_ns = self.pressure.looked(now_ns, now_ns, 500 * len(found.numbers))
+
+    def flush(self) -> None:
+        """End all flows that are left."""
+        self._end(expiry.everything(self._kernel.slots))
+
+    def _end(self, found: expiry.Scan) -> None:
+        if len(found.numbers):
+            self._kernel.detach(found.numbers)
+            self.ended.append(flows(self._kernel.records(found.numbers), found.reasons))
+            self._kernel.release(found.numbers)
+
+
+@pytest.mark.parametrize("slots", [1024, 16_384])
+def test_flows_of_many_packets_outlive_a_flood(load: Load, tmp_path: Path, slots: int) -> None:
+    """A twentieth of the table is flows with a packet each 300 ms; for a second 300,000 new flows come beside them."""
+    kernel = load(max_flows=slots, replayed_clock=True, programs=("read_clocks", "tc_ingress"))
+    meter, known = Meter(kernel, Timeouts(60 * SECOND, 15 * SECOND)), slots // 20
+    steps = range(0, 4 * SECOND, STEP_NS)
+    with Flood(build(tmp_path), kernel.program("tc_ingress")) as flood:
+        for now_ns in steps:
+            kernel.set_replayed_clock(SECOND + now_ns)
+            if now_ns % (30 * STEP_NS) == 0:
+                for port in range(known):
+                    run(kernel, "tc_ingress", dns(port))
+            if SECOND <= now_ns < 2 * SECOND:
+                flood.run(3000)
+            meter.look(SECOND + now_ns)
+    meter.flush()
+    assert outcomes(kernel)["PACKETS_SEEN"] == 300_000 + known * len(steps[::30])
+    ended = np.concatenate(meter.ended)
+    alone = ended["source_transport_port"] != 40_000  # the flood's
+    assert ended["packet_delta_count"][alone].tolist() == [len(steps[::30])] * known
+    assert set(ended["flow_end_reason"][alone].tolist()) == {FlowEndReason.FORCED_END}
+    assert (
+        int(ended["packet_delta_count"].sum()) + outcomes(kernel)["PACKETS_OVERFLOW"]
+        == outcomes(kernel)["PACKETS_SEEN"]
+    )
+
+
+@pytest.mark.parametrize("slots", [1, 15, 1024])
+def test_flood_leaves_nothing_in_the_table(load: Load, tmp_path: Path, slots: int) -> None:
+    """And the idle timeout is what it was: each step of it is seen, down and up."""
+    kernel = load(max_flows=slots, replayed_clock=True, programs=("read_clocks", "tc_ingress"))
+    meter, in_force = Meter(kernel, Timeouts(60 * SECOND, 4 * SECOND)), [4.0]
+    with Flood(build(tmp_path), kernel.program("tc_ingress")) as flood:
+        for now_ns in range(SECOND, 20 * SECOND, 5 * STEP_NS):
+            kernel.set_replayed_clock(now_ns)
+            if now_ns < 4 * SECOND:
+                flood.run(1000)
+            meter.look(now_ns)
+            if meter.pressure.idle_ns / SECOND != in_force[-1]:
+                in_force.append(meter.pressure.idle_ns / SECOND)
+        assert not kernel.slots["state"].any()
+        packets = int(np.concatenate(meter.ended)["packet_delta_count"].sum())
+        assert packets + outcomes(kernel)["PACKETS_OVERFLOW"] == flood.sent
+    assert in_force == [4, 2, 1, 1.5, 2.25, 3.375, 4]

@@ -12,6 +12,7 @@ from kernel.conftest import Load
 from kernel.frames import IPV4, UDP, dns, ethernet, ipv4, udp
 from kernel.hammer import at_random, in_step
 from kernel.running import by_port, cpus, live_flows, numbers_of, on_cpu, only, outcomes, run
+from xflowd.edge.journal import OCTETS, Journal
 from xflowd.edge.kernel import Kernel
 from xflowd.metering import expiry
 from xflowd.metering.expiry import Numbers, Timeouts
@@ -29,6 +30,8 @@ several_cpus = pytest.mark.skipif(len(cpus()) < 2, reason="this machine has one 
 class Ledger:
     """A sink that adds up packets and octets, by source port."""
 
+    portion = 8192
+
     def __init__(self) -> None:
         self.packets: npt.NDArray[np.uint64] = np.zeros(65536, np.uint64)
         self.octets = 0
@@ -39,8 +42,18 @@ class Ledger:
         self.octets += int(ended["octet_delta_count"].sum())
         self.records += len(ended)
 
+    def commit(self) -> None:
+        """Nothing is pending."""
+
+    def rollback(self) -> None:
+        raise AssertionError("no transaction of these fails")
+
     def due(self, now: Instant) -> bool:
         return False
+
+
+def new_journal() -> Journal:
+    return Journal(memoryview(bytearray(OCTETS)))
 
 
 def hand_over(kernel: Kernel, numbers: Numbers, ledger: Ledger) -> int:
@@ -175,7 +188,7 @@ def test_every_flow_is_exact_while_it_is_cut(load: Load) -> None:
 def test_every_packet_is_exported_of_a_table_too_small(load: Load, slots: int) -> None:
     """The Pipeline gives its sinks each packet once, in a flow or in an overflow record."""
     kernel, ledger = load(max_flows=slots), Ledger()
-    pipeline = Pipeline(kernel, Timeouts(active_ns=10**7, idle_ns=10**6), [ledger])
+    pipeline = Pipeline(kernel, Timeouts(active_ns=10**7, idle_ns=10**6), [ledger], new_journal())
     now = 0
     with at_random(kernel, cpus(), FRAMES, 40_000) as hammer:
         while hammer.running:
@@ -209,7 +222,7 @@ def test_flow_opened_on_all_cpus_at_once_is_one(load: Load) -> None:
 def test_flow_opened_on_all_cpus_at_once_ends_once(load: Load) -> None:
     """Flushed as fast as can be while they are opened: no flow is lost that two CPUs were opening."""
     kernel, ledger, frames = load(max_flows=65536), Ledger(), [dns(port) for port in range(40_000)]
-    pipeline = Pipeline(kernel, Timeouts(10**9, 10**9), [ledger])
+    pipeline = Pipeline(kernel, Timeouts(10**9, 10**9), [ledger], new_journal())
     with in_step(kernel, cpus()[:2], frames) as hammer:
         while hammer.running:
             pipeline.flush(Instant(0, 0))

@@ -38,6 +38,8 @@ _WALKED = {"eth", "ethertype", "vlan", "chdlc", "ppp", "raw", "null", "sll", "fr
 class Kept:
     """A sink that keeps all it is given."""
 
+    portion = 8192
+
     def __init__(self) -> None:
         self.flows: list[Records] = []
 
@@ -45,6 +47,12 @@ class Kept:
         assert (ended["flow_start_ns"] <= ended["flow_end_ns"]).all()
         assert (ended["flow_end_ns"] <= now.monotonic_ns).all()
         self.flows.append(ended)
+
+    def commit(self) -> None:
+        """Nothing is pending."""
+
+    def rollback(self) -> None:
+        raise AssertionError("no transaction of these fails")
 
     def due(self, now: Instant) -> bool:
         return False

@@ -154,6 +154,7 @@ class World:
         memory = mmap.mmap(-1, 8 * (_PORTS + 1))
         #: Packets put in by source port, and octets at the end: shared with all lives.
         self.put_in: npt.NDArray[np.uint64] = np.ndarray(_PORTS + 1, np.uint64, memory)
+        self._lines, self._last = mmap.mmap(-1, 8), mmap.mmap(-1, mmap.PAGESIZE)
 
     def close(self) -> None:
         for table in self.tables:
@@ -190,14 +191,53 @@ class World:
         """Live, in a process of its own, until so many lines of the agent's code were run. False: it came to its end."""
         child = os.fork()
         if not child:
-            _live(life, lines)
+            self._live(life, lines)
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         assert code in (0, _CRASHED), f"a life ended with {code}"
         return code == _CRASHED
 
+    @property
+    def lines(self) -> int:
+        """How many lines the last life was."""
+        return int.from_bytes(self._lines[:], "little")
+
+    @property
+    def last_line(self) -> str:
+        """Where the last life was cut off."""
+        return self._last[:].rstrip(b"\0").decode()
+
+    def _live(self, life: Callable[[], None], most: int) -> None:
+        """A child's all: it does not return."""
+        lines, code = 0, 1
+
+        def line(frame: FrameType, event: str, _: Any) -> Any:
+            nonlocal lines
+            lines += event == "line"
+            if lines >= most:
+                self._last[:80] = f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}".encode().ljust(80, b"\0")
+                os._exit(_CRASHED)
+            return line
+
+        def entered(frame: FrameType, _: str, __: Any) -> Any:
+            ours = frame.f_code.co_filename in _TRACED or frame.f_code is Piecewise.__setitem__.__code__
+            return line if ours else None
+
+        try:
+            sys.settrace(entered)
+            life()
+            sys.settrace(None)
+            self._lines[:] = lines.to_bytes(8, "little")
+            code = 0
+        except BaseException:
+            sys.settrace(None)
+            traceback.print_exc()
+            sys.stderr.flush()
+        finally:
+            os._exit(code)
+
     def _received(self, protocol: ExportProtocol) -> Received:
         receiving = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        receiving.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+        receiving.setsockopt(socket.SOL_SOCKET, 33, _RECEIVE_BUFFER)  # SO_RCVBUFFORCE
         receiving.bind(("127.0.0.1", 0))
         receiving.setblocking(False)
         to = Endpoint("127.0.0.1", receiving.getsockname()[1])
@@ -208,7 +248,8 @@ class World:
 class Life:
     """One agent: takes over as the daemon does, then does what the test says."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, tables: Sequence[Table] | None = None) -> None:
+        """`tables` there are, if not all."""
         self.world, now = world, world.now()
         self.journal = Journal(world.journal)
         states = self.journal.remembered("collectors") or {}
@@ -222,7 +263,7 @@ class Life:
             sink.ready(now)
         self.journal.include("collectors", lambda: {sink.identity: sink.state() for sink in self.sinks})
         self._kernels: list[Kernel] = []
-        self.pipeline = self._pipeline(now)
+        self.pipeline = self._pipeline(now, world.tables if tables is None else tables)
 
     def push(self, after: float = 0) -> None:
         """Send all that waits."""
@@ -242,11 +283,11 @@ class Life:
         for kernel in self._kernels:
             kernel.close()
 
-    def _pipeline(self, now: Instant) -> Pipeline:
+    def _pipeline(self, now: Instant, there: Sequence[Table]) -> Pipeline:
         """As Agent._empty() of the daemon, with the tables that Lasting.tables() would find."""
         remembered = self.journal.remembered("meter")
         first = remembered["table"] if remembered else 1
-        tables = [table for table in self.world.tables if table.number >= first]
+        tables = [table for table in there if table.number >= first]
         pipeline = Pipeline(self._kernel(tables[0]), TIMEOUTS, self.sinks, self.journal, table=tables[0].number)
         for _, after in pairwise(tables):
             pipeline.recover(now)
@@ -286,35 +327,6 @@ def left_in(kernel: Kernel) -> list[str]:
         if left := len(list(kernel._elements(name, np.dtype(f"V{octets}"), np.dtype(np.uint32)))):  # type: ignore[arg-type]
             faults.append(f"{left} keys in {name}")
     return faults
-
-
-def _live(life: Callable[[], None], lines: int) -> None:
-    """A child's all. Raises nothing and does not return."""
-    left = lines
-
-    def local(frame: FrameType, event: str, _: Any) -> Any:
-        nonlocal left
-        if event == "line":
-            left -= 1
-            if left <= 0:
-                os._exit(_CRASHED)
-        return local
-
-    def entered(frame: FrameType, event: str, _: Any) -> Any:
-        code = frame.f_code
-        return local if code.co_filename in _TRACED or code is Piecewise.__setitem__.__code__ else None
-
-    code = 1
-    try:
-        sys.settrace(entered)
-        life()
-        code = 0
-    except BaseException:
-        sys.settrace(None)
-        traceback.print_exc()
-        sys.stderr.flush()
-    finally:
-        os._exit(code)
 
 
 def _memory(name: str, octets: int) -> memoryview:

@@ -6,7 +6,7 @@ import ctypes as c
 import errno
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,6 +103,12 @@ class Kernel:
         if not self._tick_base <= measured <= self._tick_base + 2 * self._tick_ns:
             self._set_tick_base(measured)
 
+    def know_addresses(self, addresses: Mapping[int, bytes]) -> None:
+        """The MAC addresses of metered interfaces, by index: what is not addressed to them is not routed here."""
+        for index, address in addresses.items():
+            key, value = c.c_uint32(index), c.create_string_buffer(address, 8)
+            libbpf.call("bpf_map_update_elem", self._map("own_addresses"), c.byref(key), value, 0)
+
     def test_run(self, program: int, frame: bytes, repeat: int = 1) -> tuple[int, int]:
         """Run a program on a frame (BPF_PROG_TEST_RUN). Returns its verdict and the nanoseconds of one run."""
         run = self._test_run
@@ -184,6 +190,10 @@ class Kernel:
     def overflow_packets(self) -> int:
         """Packets counted in overflow records so far."""
         return int(self.points["packets"][..., self._outcome["PACKETS_OVERFLOW"]].sum())
+
+    def unslotted_packets(self) -> int:
+        """Packets so far for which no slot was free: in overflow records or not."""
+        return self.overflow_packets() + int(self.points["packets"][..., self._outcome["PACKETS_UNCOUNTED"]].sum())
 
     def overflow(self) -> npt.NDArray[np.void]:
         """The overflow records: fields of struct overflow_key and of struct overflow_record, side by side."""

@@ -19,7 +19,16 @@ OBJECT = Path(__file__).parent.parent / "meter.bpf.o"
 #: Maps that the agent uses, by the names it uses: those of flow.h, but for sections, whose dots no pin can have.
 _MAPS = {
     name: name
-    for name in ("slots", "index_ipv4", "index_ipv6", "free_slots", "free_head", "observation_points", "overflow")
+    for name in (
+        "slots",
+        "index_ipv4",
+        "index_ipv6",
+        "free_slots",
+        "free_head",
+        "observation_points",
+        "overflow",
+        "own_addresses",
+    )
 } | {"control": ".data.control"}
 PROGRAMS = ("read_clocks", "xdp_ingress", "tc_ingress", "tc_egress", "tc_ingress_network", "tc_egress_network")
 

@@ -34,6 +34,7 @@ class Interface:
     link: Link
     carries_vlans: bool  # VLAN devices stand on it, or it is a port of a bridge
     kind: str  # of a virtual device: veth, vlan, wireguard...; "" of others
+    address: bytes = b""  # of the link layer
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,7 @@ def interfaces() -> list[Interface]:
             _LINKS.get(link["ifi_type"], Link.UNKNOWN),
             link["index"] in parents or link.get_attr("IFLA_MASTER") is not None,
             _kind(link),
+            bytes.fromhex((link.get_attr("IFLA_ADDRESS") or "").replace(":", "")),
         )
         for link in links
     ]

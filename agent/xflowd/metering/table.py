@@ -46,14 +46,14 @@ class SlotState(enum.IntEnum):
 def flows(slots: Records, reasons: npt.NDArray[np.uint8]) -> Records:
     """Slots that nothing writes to any more, as records of type FLOW; `reasons` are flowEndReasons, one a slot."""
     result = np.zeros(len(slots), FLOW)
-    key, own, others = slots["key"], slots["own"], slots["others"]
+    key = slots["key"]
     for name in _FROM_SLOT:
         result[name] = slots[name]
     for name in _FROM_KEY:
         result[name] = key[name]
     _addresses(result, key)
     _icmp(result)
-    _counters(result, own, others)
+    _counters(result, slots)
     result["flow_end_reason"] = reasons
     return result
 
@@ -74,13 +74,15 @@ def _icmp(result: Records) -> None:
     result["destination_transport_port"][icmp] = 0
 
 
-def _counters(result: Records, own: Records, others: Records) -> None:
+def _counters(result: Records, slots: Records) -> None:
     """The owner's counters and everybody else's, taken together."""
+    own, others = slots["own"], slots["others"]
+    flags_seen = np.packbits(slots["tcp_control_bit_seen"], axis=1, bitorder="little")[:, 0]
     for name in ("packet_delta_count", "octet_delta_count"):
         result[name] = own[name] + others[name]
     for name in ("maximum_ip_total_length", "maximum_ttl"):
         result[name] = np.maximum(own[name], others[name])
-    result["tcp_control_bits"] = own["tcp_control_bits"] | others["tcp_control_bits"]
+    result["tcp_control_bits"] = own["tcp_control_bits"] | others["tcp_control_bits"] | flags_seen
     result["flow_end_ns"] = np.maximum(own["flow_end_ns"], others["flow_end_ns"])
     both, only_others = others["packet_delta_count"] > 0, own["packet_delta_count"] == 0
     for name in ("minimum_ip_total_length", "minimum_ttl"):
