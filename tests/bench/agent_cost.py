@@ -25,6 +25,7 @@ from xflowd.metering.instant import Instant
 from xflowd.metering.table import SlotState
 
 _RUNS = 5
+_PATIENCE_SECONDS = 20
 _SECOND = 10**9
 
 
@@ -78,6 +79,34 @@ def start_and_memory(directory: Path) -> dict[str, float]:
             "start_ms": sorted(starts)[_RUNS // 2],
             "rss_8192_flows_mb": _memory_mb(directory, source, meter),
         }
+
+
+def take_over_ms(directory: Path, slots: int = 65_536) -> dict[str, float]:
+    """From the command to a table of which every slot has a flow being this agent's: the one before was killed."""
+    with namespaces(directory, "source", "meter") as (source, meter):
+        pair(source, meter)
+        configuration = directory / "full.conf"
+        configuration.write_text(
+            f"[meter]\ninterfaces = eth0\ndirection = ingress\nmax_flows = {slots}\nidle_timeout = 1h\n"
+            "active_timeout = 1h\n[collector here]\naddress = 127.0.0.1:9\n"
+        )
+        agent = meter.start(*COMMAND, "run", "-c", configuration)
+        agent.wait_for_log("metering eth0")
+        flood = directory / "full.pcap"
+        flows = slots - slots // 8  # above fifteen in sixteen room is made
+        write_capture(flood, flows=flows, packets=flows)
+        source.run("tcpreplay", "-q", "--preload-pcap", "--pps=50000", "-i", "eth0", flood)
+        took = []
+        for _ in range(_RUNS):
+            agent.kill()
+            begin = time.perf_counter()
+            agent = meter.start(*COMMAND, "run", "-c", configuration)
+            while "taken over" not in agent.log and time.perf_counter() < begin + _PATIENCE_SECONDS:
+                time.sleep(0.002)
+            assert "taken over" in agent.log, agent.log
+            took.append(1e3 * (time.perf_counter() - begin))
+        agent.stop()
+    return {"take_over_ms": sorted(took)[_RUNS // 2]}
 
 
 def pair(source: Namespace, meter: Namespace) -> None:
