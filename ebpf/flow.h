@@ -93,9 +93,9 @@ struct flow_slot {
 	/* The agent's, of a slot that is EXPIRING; programs do not look at them: */
 	__u8 flow_end_reason; /* IANA 136 */
 	__u8 pad[2];
-	__u32 transaction; /* of the agent's journal, with which the record went out: 0 if none yet */
+	__u64 transaction; /* of the agent's journal, with which the record went out: 0 if none yet */
 	__u8 tcp_control_bit_seen[8]; /* each flag of `others`, exactly; on PREEMPT_RT of `own` too */
-	__u8 reserved[12];
+	__u8 reserved[8];
 } __attribute__((aligned(64)));
 
 /*

@@ -69,14 +69,16 @@ struct inner_tcp {
 static __always_inline __be16 parse_gre(struct cursor *cursor)
 {
 	struct gre_header *gre = take(cursor, sizeof(*gre));
+	__be16 flags;
 	__u32 words;
-	__u16 flags;
 
 	if (!gre)
 		return 0;
-	flags = bpf_ntohs(gre->flags);
-	words = !!(flags & GRE_CHECKSUM) + !!(flags & GRE_KEY) + !!(flags & GRE_SEQUENCE);
-	return !(flags & GRE_VERSION) && take(cursor, words * 4) ? gre->type : 0;
+	/* Not swapped: before Linux 6.8 the verifier takes what has been swapped for any number, and so for any length. */
+	flags = gre->flags;
+	words = !!(flags & bpf_htons(GRE_CHECKSUM)) + !!(flags & bpf_htons(GRE_KEY)) +
+		!!(flags & bpf_htons(GRE_SEQUENCE));
+	return !(flags & bpf_htons(GRE_VERSION)) && take(cursor, words * 4) ? gre->type : 0;
 }
 
 /* By its header and not by its port, which can be any: that what follows is a packet is seen there. */

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import selectors
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -15,54 +14,31 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from xflowd import loop
 from xflowd.collectors import CollectorSink, drain, identity
-from xflowd.config import Collector, Config, ConfigError, FlowKey, SamplingMode, is_pattern, unmatched
+from xflowd.config import Collector, Config, ConfigError, is_pattern, unmatched
 from xflowd.edge import instance, network, privileges
 from xflowd.edge.asking import ControlError
-from xflowd.edge.clock import Clock
+from xflowd.edge.clock import Clock, TimeNamespaceError, require_host_time
 from xflowd.edge.control import Server
 from xflowd.edge.loading import LoadOptions
 from xflowd.edge.signals import Signals
 from xflowd.lasting import Lasting, Table, TakenError
-from xflowd.metering.expiry import Timeouts
 from xflowd.metering.instant import Instant
-from xflowd.metering.prefixes import PrefixTable
 from xflowd.metering.table import Records
 from xflowd.notices import Notice, counted
-from xflowd.observing import ObservationPoints, Place, buckets
+from xflowd.observing import ObservationPoints, Place
 from xflowd.pipeline import Pipeline, Sink
 from xflowd.printing import Printer
 from xflowd.reporting import Baselines, report
+from xflowd.routes import Routes
+from xflowd.settings import StartError, load_options, timeouts, with_default_interface
 from xflowd.summary import not_metered, summary
 
 log = logging.getLogger(__name__)
 
-_SECOND_NS = 1_000_000_000
-_ROUTES_PAUSE_NS = 10_000_000_000
-_SETTLE_NS = 200_000_000  # changes of interfaces come in bursts
 _RESOLVE_AT_START_SECONDS = 2.0
 _LAST_WORDS_SECONDS = 3.0  # for what waits to be sent when the agent is told to stop
-
-
-class StartError(Exception):
-    """The agent cannot start; the message says what, where, and how to mend it."""
-
-
-def timeouts(config: Config) -> Timeouts:
-    """The configuration's timeouts, in nanoseconds."""
-    return Timeouts(config.meter.active_timeout * 10**9, config.meter.idle_timeout * 10**9)
-
-
-def load_options(config: Config, indexes: list[int]) -> LoadOptions:
-    """What of the configuration is fixed when the programs are loaded; `indexes` are the interfaces there are."""
-    sampled = config.sampling.mode is not SamplingMode.NONE
-    return LoadOptions(
-        max_flows=config.meter.max_flows,
-        key_fields=("KEY_VLAN",) if config.meter.key is FlowKey.VLAN else (),
-        sampling_rate=config.sampling.rate if sampled else 1,
-        sampling_random=config.sampling.mode is SamplingMode.RANDOM,
-        buckets=buckets(indexes),
-    )
 
 
 class Agent:
@@ -76,9 +52,8 @@ class Agent:
         self._unslotted, self._was_pressed = (0, 0), False
         self._printer: Printer | None = None
         self.started_ns = time.monotonic_ns()
-        self._routes_read_ns: int | None = None
         present = network.interfaces()
-        self.config = _with_default_interface(config)
+        self.config = with_default_interface(config)
         self._warn_unmatched(present)
         self._lasting = Lasting(instance.name())
         self._journal = self._lasting.journal
@@ -87,7 +62,7 @@ class Agent:
         except BaseException:
             self._give_back()
             raise
-        self._watch, self._route_watch = network.Watch(network.LINKS), network.Watch(network.ROUTES)
+        self.watch, self._routes = network.Watch(network.LINKS), Routes()
 
     def run(self, signals: Signals) -> None:
         """Meter and export until SIGTERM or SIGINT, then end every flow and leave the host as it was.
@@ -96,7 +71,7 @@ class Agent:
         """
         try:
             self._wait_for_names()
-            self._loop(signals)
+            loop.run(self, signals)
         except BaseException:
             self._leave()
             raise
@@ -116,6 +91,11 @@ class Agent:
         self._close_all()
         self._lasting.remove()
 
+    @property
+    def unheard(self) -> bool:
+        """Whether flows are printed and nobody reads them any more."""
+        return self._printer is not None and self._printer.closed
+
     def look(self) -> int:
         """Look through the table. Returns when to look again (monotonic ns)."""
         began_ns, cpu_ns = time.monotonic_ns(), time.thread_time_ns()
@@ -131,7 +111,7 @@ class Agent:
         now = self._clock.now()
         try:
             self.pipeline.kernel.adjust_clock()
-            self._follow_routes(now)
+            self.pipeline.prefixes = self._routes.changed(now) or self.pipeline.prefixes
         except OSError as error:
             self._troubles.tell(str(error), now.monotonic_ns)
         ignored = not_metered(self.pipeline.outcomes())
@@ -139,8 +119,8 @@ class Agent:
             collector.ignored_packets = ignored
             collector.tell(now)
         self._tell_pressure(now)
-        self._control.serve(now.monotonic_ns)
-        self._notice.tell(_told("control socket", self._control.told()), now.monotonic_ns)
+        self.control.serve(now.monotonic_ns)
+        self._notice.tell(_told("control socket", self.control.told()), now.monotonic_ns)
 
     def push(self) -> int | None:
         """Send some of what waits. Returns when to do so again (monotonic ns), None if nothing waits."""
@@ -161,7 +141,7 @@ class Agent:
         """Read the configuration again. One with faults changes nothing."""
         try:
             present = network.interfaces()
-            config = _with_default_interface(self._reread())
+            config = with_default_interface(self._reread())
             self._reload_programs(load_options(config, [interface.index for interface in present]))
         except (ConfigError, StartError, OSError) as error:
             log.error("configuration not read again, going on as before: %s", error)
@@ -200,7 +180,7 @@ class Agent:
         self._follow(present)
         self._require_points()
         self._journal.commit()
-        self._control = _control_server({"status": lambda _: report(self, self._clock.now())})
+        self.control = _control_server({"status": lambda _: report(self, self._clock.now())})
         self._lessen_rights()
 
     def _empty(self, tables: list[Table]) -> None:
@@ -253,7 +233,7 @@ class Agent:
             if os.geteuid() == 0:
                 if self._lasting.pins:
                     self._lasting.pins.give_to(*owner)
-                for path in (self._control.path, self._control.path.parent):
+                for path in (self.control.path, self.control.path.parent):
                     os.chown(path, *owner)
             privileges.drop(user)
         except OSError as error:
@@ -276,40 +256,10 @@ class Agent:
     def _close_all(self) -> None:
         for collector in self.collectors:
             collector.close()
-        self._control.close()
-        self._watch.close()
-        self._route_watch.close()
+        self.control.close()
+        self.watch.close()
+        self._routes.close()
         self.pipeline.kernel.close()
-
-    def _loop(self, signals: Signals) -> None:
-        now_ns = time.monotonic_ns()
-        look_ns, second_ns = now_ns, now_ns + _SECOND_NS
-        push_ns: int | None = None
-        follow_ns: int | None = None
-        with selectors.DefaultSelector() as selector:
-            for source in (self._watch, signals, self._control):
-                selector.register(source, selectors.EVENT_READ)
-            while not signals.stop and not (self._printer and self._printer.closed):
-                until_ns = min(due for due in (look_ns, second_ns, push_ns, follow_ns) if due is not None)
-                ready = {key.fileobj for key, _ in selector.select(max(0, until_ns - time.monotonic_ns()) / 10**9)}
-                signals.drain()
-                if signals.take_reload():
-                    self.reload()
-                if self._watch.changed() and follow_ns is None:
-                    follow_ns = time.monotonic_ns() + _SETTLE_NS
-                if follow_ns is not None and time.monotonic_ns() >= follow_ns:
-                    follow_ns = None if self.follow_interfaces() else time.monotonic_ns() + _SECOND_NS
-                if time.monotonic_ns() >= second_ns:
-                    self.each_second()
-                    second_ns = max(second_ns + _SECOND_NS, time.monotonic_ns())
-                    push_ns = self.push()
-                if time.monotonic_ns() >= look_ns:
-                    look_ns = self.look()
-                    push_ns = self.push()
-                if push_ns is not None and time.monotonic_ns() >= push_ns:
-                    push_ns = self.push()
-                if self._control in ready:
-                    self._control.serve(time.monotonic_ns())
 
     def _sinks(self) -> list[Sink]:
         if self.collectors:
@@ -349,17 +299,6 @@ class Agent:
         self.pipeline.kernel.wait_grace_period()
         self.pipeline.flush_places(places, self._clock.now())
         self.baselines.remove(places)
-
-    def _follow_routes(self, now: Instant) -> None:
-        """Read the routing table again when it has changed, and not all the time while it keeps changing."""
-        recently = self._routes_read_ns is not None and now.monotonic_ns < self._routes_read_ns + _ROUTES_PAUSE_NS
-        if recently or not (self._route_watch.changed() or self._routes_read_ns is None):
-            return
-        self._routes_read_ns = now.monotonic_ns
-        try:
-            self.pipeline.prefixes = PrefixTable(network.prefixes())
-        except OSError as error:
-            self._troubles.tell(f"prefix lengths stay as they were: {error}", now.monotonic_ns)
 
     def _know(self, present: list[network.Interface]) -> None:
         """Remember interfaces' names, for collectors and for the table."""
@@ -447,22 +386,13 @@ def _control_server(answers: dict[str, Callable[[dict[str, object]], object]]) -
         raise StartError(str(error)) from None
 
 
-def _with_default_interface(config: Config) -> Config:
-    """Where no interface is named, the one of the default route is meant."""
-    if config.meter.interfaces:
-        return config
-    name = network.default_route_interface()
-    if name is None:
-        raise StartError("no interface is named and there is no default route: name one with -i or in [meter]")
-    return replace(config, meter=replace(config.meter, interfaces=(name,)))
-
-
 def run(config: Config, reread: Callable[[], Config], style: str) -> int:
     """Run until told to stop; the exit code."""
     with Signals() as signals:
         try:
+            require_host_time()
             agent = Agent(config, reread, style)
-        except (StartError, TakenError) as error:
+        except (StartError, TakenError, TimeNamespaceError) as error:
             print(f"xflowd: {error}", file=sys.stderr)
             return 2
         agent.run(signals)

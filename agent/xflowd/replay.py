@@ -11,7 +11,6 @@ from pathlib import Path
 
 from xflowd.collectors import CollectorSink, drain, send_all
 from xflowd.config import Config, ConfigError, Problem
-from xflowd.daemon import load_options, timeouts
 from xflowd.edge.capture import CapturedPacket, CaptureError, NoFrame, ethernet_frame, packets
 from xflowd.edge.clock import Clock
 from xflowd.edge.journal import OCTETS, Journal
@@ -21,6 +20,7 @@ from xflowd.metering.instant import Instant
 from xflowd.notices import counted
 from xflowd.pipeline import Pipeline, Sink
 from xflowd.printing import Printer
+from xflowd.settings import load_options, timeouts
 from xflowd.summary import packets as packets_line
 
 _TICK_NS = 1_000_000_000

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from xflowd.edge.clock import Clock, Reading, read_clocks
+from xflowd.edge.clock import Clock, Reading, read_clocks, require_host_time
 
 US, MS, S = 1_000, 1_000_000, 1_000_000_000
 BOOT = 1_700_000_000 * S
@@ -83,6 +88,12 @@ def test_a_first_reading_that_is_interrupted_is_not_ahead_of_the_wall_clock():
     assert one.now().unix_ns == BOOT + 60 * S - 2 * MS
 
 
+def test_a_clock_set_while_all_readings_are_interrupted_is_not_ahead():
+    set_clock = reading(61 * S, wall=BOOT + 3600 * S, first=3 * MS, last=2 * MS)
+    one = clock(reading(60 * S), *[set_clock] * 5)
+    assert one.now().unix_ns == set_clock.unix_ns - 2 * MS
+
+
 #: How much the wall clock was set while no agent ran → what the successor makes of it.
 SUCCESSORS = {
     "not": (0, 0),
@@ -109,3 +120,24 @@ def test_the_clocks_of_this_host_do_not_part():
     last, read = one.now(), read_clocks()
     assert abs(read.unix_ns - last.unix_ns - (read.monotonic_ns - last.monotonic_ns)) < 2 * MS
     assert abs(last.uptime_ns - time.clock_gettime_ns(time.CLOCK_BOOTTIME)) < 10 * S
+
+
+def test_the_host_has_its_own_time():
+    require_host_time()
+
+
+IN_NAMESPACE = "from xflowd.edge.clock import require_host_time; require_host_time()"
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("unshare") is None or not Path("/proc/self/timens_offsets").exists(),
+    reason="needs root, unshare and a kernel with time namespaces",
+)
+@pytest.mark.parametrize("clock_name", ["monotonic", "boottime"])
+@pytest.mark.parametrize("seconds", [4_294_960, -1])
+def test_a_time_namespace_is_refused(clock_name, seconds):
+    command = ["unshare", "--time", f"--{clock_name}", str(seconds), "--fork", sys.executable, "-c", IN_NAMESPACE]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert run.stderr.splitlines()[-1].startswith("xflowd.edge.clock.TimeNamespaceError: this process is in a time")
+    assert f"shifts its {clock_name} clock" in run.stderr
+    assert run.returncode == 1

@@ -92,6 +92,18 @@ def test_a_clock_that_was_not_set_yet_breaks_nothing(protocol, tmp_path):
     assert last == header == 5000
 
 
+@pytest.mark.parametrize("protocol", ALL)
+@pytest.mark.parametrize("seconds", [(1 << 32) - 1, 1 << 32, 7_258_118_400, -5])
+def test_a_clock_set_to_nonsense_costs_no_flow(protocol, seconds, tmp_path):
+    """Messages have 32 bits for seconds: those from 2106 on look like 1970."""
+    now = Instant(NOW.monotonic_ns, seconds * NS_PER_S + 5_000_000)
+    ((first, last, header),) = seen_at(protocol, now, tmp_path, (2 * NS_PER_S, NS_PER_S))
+    era = 0 if protocol == "ipfix" else seconds >> 32 << 32
+    assert header // 1000 == seconds % (1 << 32)
+    told = tuple((seconds - age - era) * 1000 + 5 for age in (2, 1))
+    assert (first, last) == (told if seconds > 0 or protocol != "ipfix" else (0, 0))
+
+
 @pytest.mark.parametrize("uptime_ms", [0, 1, (1 << 31) - 1, 1 << 31, (1 << 32) + 7, 3 << 30, 1 << 43])
 def test_the_uptime_fits_31_bits_with_room_for_the_flows_before(uptime_ms):
     folded = uptime_ms - uptime_fold_ms(uptime_ms)

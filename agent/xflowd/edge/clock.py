@@ -75,3 +75,21 @@ def _kept(kept_ns: int, least_ns: int, most_ns: int) -> int:
     if least_ns - _STEP_NS <= kept_ns <= most_ns + _STEP_NS:
         return kept_ns
     return least_ns
+
+
+class TimeNamespaceError(Exception):
+    """This process has clocks of its own; the message says what to do about it."""
+
+
+def require_host_time() -> None:
+    """Raise TimeNamespaceError where clocks are shifted: the programs' clock never is, so that times would not fit."""
+    try:
+        with open("/proc/self/timens_offsets", encoding="ascii") as file:
+            shifted = [line.split()[0] for line in file if any(map(int, line.split()[1:]))]
+    except FileNotFoundError:
+        return  # this kernel has no time namespaces
+    if shifted:
+        raise TimeNamespaceError(
+            f"this process is in a time namespace that shifts its {' and '.join(shifted)} clock:"
+            " start it in the host's time namespace, for flows are timed by the host's clocks"
+        )

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-_HEAD = np.dtype([("committed", np.uint32), ("holder", np.uint32), ("reserved", np.uint8, 56)])
+_HEAD = np.dtype([("committed", np.uint64), ("holder", np.uint32), ("reserved", np.uint8, 52)])
 _PAGE = 320 << 10  # octets of each of the two pages: 4,096 overflow records are the most of it
 OCTETS = _HEAD.itemsize + 2 * _PAGE
 
@@ -56,7 +56,7 @@ class Journal:
     def commit(self) -> None:
         """Remember what every part says now. Raises OSError when that does not fit."""
         text = json.dumps({part: state() for part, state in self._parts.items()}, separators=(",", ":")).encode()
-        transaction = (self.committed + 1) % 2**32
+        transaction = self.committed + 1
         page = self._pages[transaction % 2]
         if len(text) + 4 > len(page):
             raise OSError(f"the journal has no room for {len(text)} octets")

@@ -90,7 +90,7 @@ class ExportingProcess:
         }
         self._check()
         self._sequence = 0
-        self._announced_ns: int | None = None  # monotonic; None: templates are due
+        self._announced_ns: int | None = None  # of the uptime; None: templates are due
         self._known_interfaces: dict[int, str] = {}
         self.counters = ExportCounters()
         self.change_sampling(sampling)
@@ -116,7 +116,7 @@ class ExportingProcess:
             return False
         if self._announced_ns is None:
             return True
-        return now.monotonic_ns - self._announced_ns > self._template_refresh_ns - CALL_INTERVAL_NS
+        return now.uptime_ns - self._announced_ns > self._template_refresh_ns - CALL_INTERVAL_NS
 
     def export(
         self,
@@ -223,7 +223,7 @@ class ExportingProcess:
         known = self._known_interfaces
         changed = {index: name for index, name in interfaces.items() if known.get(index) != name}
         if self.refresh_due(now):
-            self._announced_ns = now.monotonic_ns
+            self._announced_ns = now.uptime_ns
             changed = dict(interfaces)
             packing.add_set(*self._templates)
             sampler = sampler_records(templates.sampler, self._domain, self._sampling)

@@ -1,0 +1,42 @@
+"""The configuration as the parts of the agent need it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from xflowd.config import Config, FlowKey, SamplingMode
+from xflowd.edge import network
+from xflowd.edge.loading import LoadOptions
+from xflowd.metering.expiry import Timeouts
+from xflowd.observing import buckets
+
+
+class StartError(Exception):
+    """The agent cannot start; the message says what, where, and how to mend it."""
+
+
+def timeouts(config: Config) -> Timeouts:
+    """The configuration's timeouts, in nanoseconds."""
+    return Timeouts(config.meter.active_timeout * 10**9, config.meter.idle_timeout * 10**9)
+
+
+def load_options(config: Config, indexes: list[int]) -> LoadOptions:
+    """What of the configuration is fixed when the programs are loaded; `indexes` are the interfaces there are."""
+    sampled = config.sampling.mode is not SamplingMode.NONE
+    return LoadOptions(
+        max_flows=config.meter.max_flows,
+        key_fields=("KEY_VLAN",) if config.meter.key is FlowKey.VLAN else (),
+        sampling_rate=config.sampling.rate if sampled else 1,
+        sampling_random=config.sampling.mode is SamplingMode.RANDOM,
+        buckets=buckets(indexes),
+    )
+
+
+def with_default_interface(config: Config) -> Config:
+    """Where no interface is named, the one of the default route is meant."""
+    if config.meter.interfaces:
+        return config
+    name = network.default_route_interface()
+    if name is None:
+        raise StartError("no interface is named and there is no default route: name one with -i or in [meter]")
+    return replace(config, meter=replace(config.meter, interfaces=(name,)))
