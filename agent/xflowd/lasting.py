@@ -129,12 +129,14 @@ def _outbox_name(identity: str) -> str:
 
 def _pins(instance: str) -> Pins | None:
     try:
-        return Pins(instance)
+        pins = Pins(instance)
     except HeldError as error:
-        message = (
-            f"process {error} meters this network namespace already: stop it, or let it read its configuration again"
-        )
-        raise TakenError(message) from None
+        mend = "stop it, or let it read another configuration"
+        raise TakenError(f"process {error} meters this network namespace already: {mend}") from None
     except OSError as error:
         log.warning("nothing will outlive this agent, a kill loses the flows in the table: %s", error)
         return None
+    if pins.is_private:
+        mend = "mount -t bpf bpf /sys/fs/bpf, outside"
+        log.warning("nothing will outlive this agent: its BPF file system is in mounts of its own: %s", mend)
+    return pins

@@ -25,8 +25,11 @@ class Pins:
     """
 
     def __init__(self, instance: str) -> None:
-        """Raises HeldError if another agent has it, and OSError where there is no BPF file system to be had."""
-        home = _home()
+        """Raises HeldError if another agent has it, and OSError where there is no BPF file system to be had.
+
+        `is_private`: what is pinned goes when this process ends, all the same.
+        """
+        home, self.is_private = _home()
         home.mkdir(mode=0o755, exist_ok=True)
         directory = home / instance
         directory.mkdir(mode=0o700, exist_ok=True)
@@ -124,16 +127,27 @@ def _holder(directory: int) -> str:
     return "?"
 
 
-def _home() -> Path:
-    """The directory of all agents, in a BPF file system; where none is mounted, that is done, at the usual place."""
+def _home() -> tuple[Path, bool]:
+    """The directory of all agents, in a BPF file system; where none is mounted, that is done, at the usual place.
+
+    True with it where that mount, and all that is pinned there, goes with this process (`ip netns exec`).
+    """
     for process, root in (("self", "/"), ("1", "/proc/1/root")):  # `ip netns exec` hides the system's by a fresh /sys
         if _mounted(process) & {_SYSTEM, _SYSTEM / _NAME}:
-            return Path(root) / _SYSTEM.relative_to("/") / _NAME
+            return Path(root) / _SYSTEM.relative_to("/") / _NAME, False
     libc = c.CDLL(None, use_errno=True)
     if libc.mount(b"bpf", os.fsencode(_SYSTEM), b"bpf", 0, b"mode=0700"):
         number = c.get_errno()
         raise OSError(number, f"no BPF file system, and none can be mounted ({os.strerror(number)})", str(_SYSTEM))
-    return _SYSTEM / _NAME
+    return _SYSTEM / _NAME, not _shares_mounts()
+
+
+def _shares_mounts() -> bool:
+    """Whether the first process sees what is mounted here."""
+    try:
+        return os.path.samefile("/proc/self/ns/mnt", "/proc/1/ns/mnt")
+    except OSError:
+        return True  # who may not look cannot mount either
 
 
 def _mounted(process: str) -> set[Path]:
