@@ -16,23 +16,25 @@ import numpy.typing as npt
 
 from xflowd import loop
 from xflowd.collectors import CollectorSink, drain, identity
-from xflowd.config import Collector, Config, ConfigError, is_pattern, unmatched
+from xflowd.config import Collector, Config, ConfigError, Sampling, SamplingMode, is_pattern, unmatched
+from xflowd.config.problem import shown
 from xflowd.edge import instance, network, privileges
 from xflowd.edge.asking import ControlError
 from xflowd.edge.clock import Clock, TimeNamespaceError, require_host_time
 from xflowd.edge.control import Server
+from xflowd.edge.kernel import Kernel
 from xflowd.edge.loading import LoadOptions
 from xflowd.edge.signals import Signals
 from xflowd.lasting import Lasting, Table, TakenError
 from xflowd.metering.instant import Instant
 from xflowd.metering.table import Records
 from xflowd.notices import Notice, counted
-from xflowd.observing import ObservationPoints, Place
+from xflowd.observing import ObservationPoints, Place, buckets
 from xflowd.pipeline import Pipeline, Sink
 from xflowd.printing import Printer
 from xflowd.reporting import Baselines, report
 from xflowd.routes import Routes
-from xflowd.settings import StartError, load_options, timeouts, with_default_interface
+from xflowd.settings import StartError, load_options, metered, timeouts, with_default_interface
 from xflowd.summary import not_metered, summary
 
 log = logging.getLogger(__name__)
@@ -142,7 +144,7 @@ class Agent:
         try:
             present = network.interfaces()
             config = with_default_interface(self._reread())
-            self._reload_programs(load_options(config, [interface.index for interface in present]))
+            self._reload_programs(load_options(config, metered(config, present)))
         except (ConfigError, StartError, OSError) as error:
             log.error("configuration not read again, going on as before: %s", error)
             return
@@ -151,7 +153,7 @@ class Agent:
         self.pipeline.configure(timeouts(config), self._sinks())
         self._warn_unmatched(present)
         if before.meter.hook is not config.meter.hook:
-            self._let_go(self.points.places())
+            self.points.close()
         if before.agent != config.agent:
             log.warning("[agent] counts at the start only: restart, no packet is missed by it")
         self._follow(present)
@@ -161,7 +163,7 @@ class Agent:
         """Go on where an agent before this one was killed, or begin."""
         self._clock = Clock(self._journal.remembered("clock"))
         self._journal.include("clock", lambda: self._clock.difference_ns)
-        older, current = self._lasting.tables(load_options(self.config, [one.index for one in present]))
+        older, current = self._lasting.tables(load_options(self.config, metered(self.config, present)))
         self.collectors: list[CollectorSink] = []
         states = self._journal.remembered("collectors") or {}
         self.collectors = [self._collector(one, states) for one in self.config.collectors]
@@ -173,7 +175,7 @@ class Agent:
         self._journal.include("points", self.points.state)
         self.baselines = Baselines(self._journal.remembered("baselines") or [])
         self._journal.include("baselines", self.baselines.state)
-        self._know(present)
+        self._know(_names(present))
         if self._lasting.found:
             self._wait_for_names()
         self._empty([*older, current])
@@ -198,12 +200,18 @@ class Agent:
         for table, after in pairwise(tables):
             table.kernel.wait_grace_period()
             self.points.carry_over(table.kernel)
+            self._resample(_sampling(table.kernel))
             self.pipeline.recover(now)
             self.pipeline.flush(now)
+            self._resample(self.config.sampling)
             self._switch(table, after)
         if self._lasting.found:
             self.pipeline.recover(now)
             log.info("taken over: %s", counted(int(np.count_nonzero(tables[-1].kernel.slots["state"])), "flow"))
+
+    def _resample(self, sampling: Sampling) -> None:
+        for collector in self.collectors:
+            collector.resample(sampling)
 
     def _switch(self, old: Table, new: Table) -> None:
         self.pipeline.switch(new.kernel, new.number)
@@ -276,23 +284,26 @@ class Agent:
         return mask
 
     def _follow(self, present: list[network.Interface]) -> None:
-        """Meter what has come, let go of what is gone, and remember both."""
-        self._know(present)
+        """Meter what has come, let go of what is gone, and remember both. What is gone goes by its old name."""
+        names = _names(present)
+        self._know(names | self.names)
+        self._keep_counters_apart(present)
         before = self.points.places()
-        self.points.follow(self.config.meter, self.pipeline.kernel, present)
-        after = self.points.places()
+        come = self.points.follow(self.config.meter, self.pipeline.kernel, present, self._forget)
+        self._know(names)
         stations = {one.index: one.address for one in present if one.index in self.points.names and one.address}
         self.pipeline.kernel.know_addresses(stations)
-        if gone := before - after:
-            self._forget(gone)
-        if after - before:
-            self.baselines.add(after - before, network.counters({index for index, _ in after - before}))
-        if before != after:
+        if come:
+            self.baselines.add(come, network.counters({index for index, _ in come}))
+        if come or before != self.points.places():
             self._journal.commit()
 
-    def _let_go(self, places: set[Place]) -> None:
-        self.points.close()
-        self._forget(places)
+    def _keep_counters_apart(self, present: list[network.Interface]) -> None:
+        """Interfaces that come can need more counters than there are: each is to have its own."""
+        options = self.pipeline.kernel.options
+        needed = buckets(metered(self.config, present))
+        if needed > options.buckets:
+            self._exchange_programs(replace(options, buckets=needed))
 
     def _forget(self, places: set[Place]) -> None:
         """The flows of places that are metered no more go out now: nothing can come to them."""
@@ -300,10 +311,10 @@ class Agent:
         self.pipeline.flush_places(places, self._clock.now())
         self.baselines.remove(places)
 
-    def _know(self, present: list[network.Interface]) -> None:
-        """Remember interfaces' names, for collectors and for the table."""
+    def _know(self, names: dict[int, str]) -> None:
+        """Remember interfaces' names by index, for collectors and for the table."""
         self.names.clear()
-        self.names.update((interface.index, interface.name) for interface in present)
+        self.names.update(names)
         for collector in self.collectors:
             collector.interfaces = self.names
 
@@ -326,11 +337,11 @@ class Agent:
         """At the start what is named has to be metered, and of what a glob means something; later it is only told."""
         for (name, _), reason in self.points.refused.items():
             if not len(self.points) or any(name == one and not is_pattern(one) for one in self.config.meter.interfaces):
-                raise StartError(f"interface {name}: {reason}")
+                raise StartError(f"interface {shown(name)}: {reason}")
 
     def _warn_unmatched(self, present: list[network.Interface]) -> None:
         for pattern in unmatched(self.config.meter.interfaces, [interface.name for interface in present]):
-            log.warning("no interface matches %s now: it is metered when it appears", pattern)
+            log.warning("no interface matches %s now: it is metered when it appears", shown(pattern))
 
     def _wait_for_names(self) -> None:
         """Give name servers a moment, so that the first templates go out at once."""
@@ -342,15 +353,22 @@ class Agent:
     def _reload_programs(self, options: LoadOptions) -> None:
         """Where table or programs have to be other ones: they go into the place of the old, which are emptied."""
         kernel = self.pipeline.kernel
-        if replace(options, buckets=kernel.options.buckets) == kernel.options:
-            return
+        if replace(options, buckets=kernel.options.buckets) != kernel.options:
+            self._exchange_programs(options)
+
+    def _exchange_programs(self, options: LoadOptions) -> None:
+        """Raises LoadError before anything has changed. What fails later is for the next agent: it finds two tables."""
+        kernel = self.pipeline.kernel
         old = Table(self.pipeline.table, kernel)
         new = self._lasting.new_table(options, old.number + 1)
-        self.points.replace(new.kernel)
-        kernel.wait_grace_period()
-        self.points.carry_over(kernel)
-        self.pipeline.flush(self._clock.now())
-        self._switch(old, new)
+        try:
+            self.points.replace(new.kernel)
+            kernel.wait_grace_period()
+            self.points.carry_over(kernel)
+            self.pipeline.flush(self._clock.now())
+            self._switch(old, new)
+        except OSError as error:
+            raise RuntimeError(f"the table could not be exchanged, restart: {error}") from error
 
     def _reload_collectors(self, before: Config) -> None:
         """A collector whose section is as before keeps its socket; one that is still the same keeps its sequence."""
@@ -375,6 +393,10 @@ class Agent:
             self._lasting.remove_outbox(who)
 
 
+def _names(present: list[network.Interface]) -> dict[int, str]:
+    return {interface.index: interface.name for interface in present}
+
+
 def _told(what: str, text: str) -> str:
     return f"{what}: {text}" if text else ""
 
@@ -397,3 +419,11 @@ def run(config: Config, reread: Callable[[], Config], style: str) -> int:
             return 2
         agent.run(signals)
     return 0
+
+
+def _sampling(kernel: Kernel) -> Sampling:
+    """How the packets in a table were sampled."""
+    rate, is_random = kernel.options.sampling_rate, kernel.options.sampling_random
+    if rate == 1:
+        return Sampling()
+    return Sampling(SamplingMode.RANDOM if is_random else SamplingMode.SYSTEMATIC, rate)

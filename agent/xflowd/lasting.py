@@ -37,6 +37,10 @@ class Lasting:
         """`instance` names this network namespace's agent. Raises TakenError."""
         self.pins = _pins(instance)
         self.journal = Journal(self.memory(_JOURNAL, journal.OCTETS))
+        if self.journal.is_strange:
+            log.error(
+                "the journal that an earlier agent has left cannot be read: totals and sequence numbers begin anew"
+            )
         self.journal.holder = os.getpid()
         self._numbers = tables.numbers(self.pins) if self.pins else []
         #: Whether an agent before this one has left anything.
@@ -76,6 +80,7 @@ class Lasting:
                 os.close(descriptor)
             if len(memory) == shared.stride(octets):
                 return memory
+            log.warning("%s of an earlier agent has another size: it begins anew", name)
             self.pins.unpin(name)
         return self._new_memory(name, octets)
 
@@ -112,7 +117,7 @@ class Lasting:
         assert self.pins
         try:
             return Table(number, Kernel(tables.get(self.pins, number)))
-        except (OSError, LookupError, ValueError, TypeError) as error:
+        except (OSError, LookupError, ValueError, TypeError, AttributeError) as error:
             log.error("the flow table that an earlier agent has left cannot be read, its flows are lost: %s", error)
             self.remove_table(number)
             return None

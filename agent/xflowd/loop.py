@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _SECOND_NS = 1_000_000_000
 _SETTLE_NS = 200_000_000  # changes of interfaces come in bursts
+_REST = 5  # times as long as looking at interfaces took, a second at most
 
 
 class Loop:
@@ -24,6 +25,7 @@ class Loop:
         self._second_ns = self._look_ns + _SECOND_NS
         self._push_ns: int | None = None
         self._follow_ns: int | None = None
+        self._rested_ns = self._look_ns  # from when on interfaces may be looked at again
 
     def seconds_to_wait(self) -> float:
         """Until the first of them is due."""
@@ -33,13 +35,13 @@ class Loop:
     def follow_soon(self) -> None:
         """Interfaces have changed, and more may be about to."""
         if self._follow_ns is None:
-            self._follow_ns = time.monotonic_ns() + _SETTLE_NS
+            self._follow_ns = max(time.monotonic_ns() + _SETTLE_NS, self._rested_ns)
 
     def do_what_is_due(self) -> None:
         """Each of them once at most."""
         agent = self._agent
         if _is_due(self._follow_ns):
-            self._follow_ns = None if agent.follow_interfaces() else time.monotonic_ns() + _SECOND_NS
+            self._follow()
         if _is_due(self._second_ns):
             agent.each_second()
             self._second_ns = max(self._second_ns + _SECOND_NS, time.monotonic_ns())
@@ -49,6 +51,13 @@ class Loop:
             self._push_ns = agent.push()
         elif _is_due(self._push_ns):
             self._push_ns = agent.push()
+
+    def _follow(self) -> None:
+        """Where there are many interfaces, this takes long: what changes all the time must not take all the time."""
+        began_ns = time.monotonic_ns()
+        done, now_ns = self._agent.follow_interfaces(), time.monotonic_ns()
+        self._rested_ns = now_ns + min(_REST * (now_ns - began_ns), _SECOND_NS)
+        self._follow_ns = None if done else now_ns + _SECOND_NS
 
 
 def run(agent: Agent, signals: Signals) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
@@ -22,8 +23,9 @@ from xflowd.metering.flow import EGRESS, INGRESS
 
 log = logging.getLogger(__name__)
 
-_FEWEST_BUCKETS, _MOST_BUCKETS = 64, 1024
+_FEWEST_BUCKETS, _MOST_BUCKETS = 64, 4096
 DIRECTION_NAMES = hooks.DIRECTION_NAMES
+_PIN_NAME = re.compile(r"(\d+)-([01])-(\w+)")  # see _pin_name()
 _LINKS = "links"  # the directory of their pins
 
 #: An interface's index, and a direction.
@@ -221,8 +223,11 @@ class ObservationPoints:
 
     def _adopt_link(self, name: str, kernel: Kernel) -> None:
         assert self._pins
-        index, direction, program = name.split("-")
-        place = int(index), int(direction)
+        found = _PIN_NAME.fullmatch(name)
+        if found is None:
+            self._pins.unpin(f"{_LINKS}/{name}")
+            return
+        place, program = (int(found[1]), int(found[2])), found[3]
         hook = attach.XDP if program.startswith("xdp") else attach.TC
         link = attach.adopt_link(self._pins.get(f"{_LINKS}/{name}"), hook)
         if link is None or program not in kernel.loaded.programs or place in self._points:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
@@ -101,9 +102,7 @@ class Pipeline:
 
     def tick(self, now: Instant) -> None:
         """End the flows whose time has come, and more where the table runs full: see Pressure.looked()."""
-        if self._failed:
-            self.recover(now)
-            self._failed = False
+        self._mend(now)
         slots = self.kernel.slots
         in_force = replace(self.timeouts, idle_ns=self.pressure.idle_ns)
         found = expiry.scan(slots, now.monotonic_ns, in_force, self.kernel.slots_used())
@@ -123,16 +122,24 @@ class Pipeline:
     def flush(self, now: Instant) -> None:
         """End every flow there is (forced end)."""
         self.live = 0
+        self._mend(now)
         self._end(expiry.everything(self.kernel.slots), now)
 
     def flush_places(self, places: Collection[Place], now: Instant) -> None:
         """End the flows that were observed there (forced end), and forget these places: they are metered no more."""
+        self._mend(now)
         found = expiry.everything(self.kernel.slots)
         key = self.kernel.slots["key"][found.numbers]
         chosen = np.isin(_places(key["interface"], key["flow_direction"]), [_place(*place) for place in places])
         self._end(replace(found, numbers=found.numbers[chosen], reasons=found.reasons[chosen]), now)
         for place in places:
             self.counters.packets_by_place.pop(place, None)
+
+    def _mend(self, now: Instant) -> None:
+        """Finish what has failed before; a flush would not see it."""
+        if self._failed:
+            self.recover(now)
+            self._failed = False
 
     def recover(self, now: Instant) -> None:
         """Finish what an agent that was killed has left half done in this table."""
@@ -188,16 +195,26 @@ class Pipeline:
             self.kernel.detach(numbers, reasons)
         elif len(found.discarded):
             self.kernel.wait_grace_period()
-        overflow = self._overflow_flows(now)
         at_once = min([_AT_ONCE, *(sink.portion for sink in self.sinks)])
         for at in range(0, len(numbers), at_once):
             part = slice(at, at + at_once)
             ended = flows(self.kernel.records(numbers[part]), reasons[part])
             self.prefixes.fill(ended)
             self._give(numbers[part], ended, now)
-        if len(overflow) or not len(numbers):
-            self._give(numbers[:0], overflow, now)
+        self._give_overflow(now, is_all=not len(numbers))
         self.kernel.release(np.concatenate([numbers, found.discarded]))
+
+    def _give_overflow(self, now: Instant, is_all: bool) -> None:
+        """After all flows: each commit says that what was asked for of these has gone out. `is_all`: there are none."""
+        before = self._overflow.state()
+        overflow = self._overflow_flows(now)
+        if not len(overflow) and not is_all:
+            return
+        try:
+            self._give(np.zeros(0, np.uint32), overflow, now)
+        except BaseException:
+            self._overflow = OverflowFlows(before)
+            raise
 
     def _overflow_flows(self, now: Instant) -> Records:
         """What the overflow records have grown by."""
@@ -212,6 +229,7 @@ class Pipeline:
         """One transaction. Nothing is committed where there is nothing new to remember."""
         if not len(ended) and not any(sink.due(now) for sink in self.sinks):
             return
+        before = copy.deepcopy(self.counters)
         self.kernel.stamp(numbers, self._journal.committed + 1)
         self._count(ended)
         taken = [sink for sink in self.sinks if self._taken(sink, ended, now)]
@@ -220,6 +238,8 @@ class Pipeline:
         except BaseException:
             for sink in taken:
                 sink.rollback()
+            self.kernel.stamp(numbers, 0)  # or another commit would say that they are gone
+            self.counters, self._failed = before, True
             raise
         for sink in taken:
             sink.commit()

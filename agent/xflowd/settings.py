@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
-from xflowd.config import Config, FlowKey, SamplingMode
+from xflowd.config import Config, FlowKey, SamplingMode, matching
 from xflowd.edge import network
 from xflowd.edge.loading import LoadOptions
 from xflowd.metering.expiry import Timeouts
@@ -20,8 +21,15 @@ def timeouts(config: Config) -> Timeouts:
     return Timeouts(config.meter.active_timeout * 10**9, config.meter.idle_timeout * 10**9)
 
 
+def metered(config: Config, present: Iterable[network.Interface]) -> list[int]:
+    """The indexes of the interfaces that the configuration means, of those that are there."""
+    here = list(present)
+    names = set(matching(config.meter.interfaces, (one.name for one in here)))
+    return [one.index for one in here if one.name in names]
+
+
 def load_options(config: Config, indexes: list[int]) -> LoadOptions:
-    """What of the configuration is fixed when the programs are loaded; `indexes` are the interfaces there are."""
+    """What of the configuration is fixed when the programs are loaded; `indexes` are of the interfaces to meter."""
     sampled = config.sampling.mode is not SamplingMode.NONE
     return LoadOptions(
         max_flows=config.meter.max_flows,

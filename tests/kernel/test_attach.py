@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import platform
 import socket
@@ -82,7 +83,7 @@ class Wire:
 
     def forget(self, device: str) -> None:
         """The device is another one now."""
-        for name in (device, f"{device}-end"):
+        for name in {device, f"{device}-end"} & self._sockets.keys():
             self._sockets.pop(name).close()
 
     def close(self) -> None:
@@ -396,3 +397,54 @@ def test_xdp_that_is_taken_gives_way_to_tc(load: Load, wire: Wire) -> None:
     assert seen(others) > 0
     points.close()
     link.close()
+
+
+@pytest.mark.parametrize("hook", [Hook.TC, Hook.XDP])
+def test_interface_that_goes_before_it_is_metered_is_no_fault(
+    load: Load, wire: Wire, hook: Hook, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It was listed, and is not there any more."""
+    kernel, points = load(), ObservationPoints()
+    present = network.interfaces()
+    wire.space.ip("link delete two")
+    assert points.follow(Meter(interfaces=("one", "two"), hook=hook), kernel, present) == {(ONE, INGRESS)}
+    assert points.refused == {}
+    assert [record.message for record in caplog.records if record.levelno >= logging.WARNING] == []
+    assert metered(kernel, wire) == {("one", INGRESS)}
+    points.close()
+
+
+@pytest.mark.parametrize("hook", [Hook.TC, Hook.XDP])
+def test_interface_made_anew_under_its_index_is_another_one(load: Load, wire: Wire, hook: Hook) -> None:
+    """What the one before has left is asked for before anything can count for the other, again where that failed."""
+    kernel, points, meter = load(), ObservationPoints(), Meter(interfaces=("one", "two"), hook=hook)
+    forgotten: list[tuple[set[tuple[int, int]], bool]] = []
+
+    def forget(places: set[tuple[int, int]]) -> None:
+        forgotten.append((places, bool(points.places() & places)))
+        if len(forgotten) == 1:
+            raise OSError("not now")
+
+    points.follow(meter, kernel, network.interfaces(), forget)
+    wire.send(FRAME, device="two", times=3)
+    wire.space.ip("link delete two")
+    wire.forget("two")
+    devices(wire.space, two=TWO)
+    with pytest.raises(OSError, match="not now"):
+        points.follow(meter, kernel, network.interfaces(), forget)
+    assert points.places() == {(ONE, INGRESS)}
+    assert points.follow(meter, kernel, network.interfaces(), forget) == {(TWO, INGRESS)}
+    assert forgotten == [({(TWO, INGRESS)}, False)] * 2
+    wire.send(FRAME, device="two")
+    assert points.outcomes(kernel)[TWO, INGRESS]["PACKETS_SEEN"] == 1
+    assert points.follow(meter, kernel, network.interfaces(), forget) == set()
+    points.close()
+
+
+def test_places_of_a_predecessor_that_are_gone_are_forgotten(load: Load, wire: Wire) -> None:
+    kernel, points = load(), ObservationPoints()
+    points.restore([[TWO, EGRESS, {}]])
+    forgotten: list[set[tuple[int, int]]] = []
+    points.follow(Meter(interfaces=("one",)), kernel, network.interfaces(), forgotten.append)
+    assert forgotten == [{(TWO, EGRESS)}]
+    points.close()

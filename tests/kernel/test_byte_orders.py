@@ -6,8 +6,6 @@ by the object in this host's order, of which a kernel makes the same flows.
 
 from __future__ import annotations
 
-import ctypes as c
-import os
 import struct
 import subprocess
 from dataclasses import dataclass, field

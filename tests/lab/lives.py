@@ -95,23 +95,20 @@ class PiecewiseKernel(Kernel):
 class Received:
     """What one collector has got so far, without what came twice."""
 
-    collector: Collector
-    socket: socket.socket
+    name: str
+    may_begin_anew: bool = False  # after an agent that has come to its end
+    may_skip: bool = False  # numbers of datagrams that were taken back
     decoder: Decoder = field(default_factory=Decoder)
     next_sequence: int = 0
-    packets: Counter[int] = field(default_factory=Counter)
+    packets: Counter[int] = field(default_factory=Counter)  # by source port
     octets: int = 0
     flows: int = 0
 
-    def read(self, crashes: int) -> None:
-        """Take what waits. Raises AssertionError where a sequence breaks or too much came twice."""
-        datagrams = []
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                datagrams.append(self.socket.recv(65535))
+    def take(self, datagrams: Sequence[bytes], crashes: int) -> None:
+        """What has come since. Raises AssertionError where a sequence breaks or too much came twice."""
         distinct = list(dict.fromkeys(datagrams))
         twice = len(datagrams) - len(distinct)
-        assert twice <= crashes, f"{self.collector.name}: {twice} datagrams twice after {crashes} crashes"
+        assert twice <= crashes, f"{self.name}: {twice} datagrams twice after {crashes} crashes"
         for datagram in distinct:
             self._take(datagram)
         assert not self.decoder.counters.malformed
@@ -120,8 +117,12 @@ class Received:
     def _take(self, datagram: bytes) -> None:
         version = int.from_bytes(datagram[:2], "big")
         sequence = int.from_bytes(datagram[_SEQUENCE_AT[version]], "big")
-        assert sequence == self.next_sequence, f"{self.collector.name}: {sequence}, not {self.next_sequence}"
-        records = self.decoder.decode(datagram, self.collector.name)
+        if self.may_begin_anew and sequence == 0:
+            self.next_sequence = 0
+        if self.may_skip:
+            self.next_sequence = max(self.next_sequence, sequence)
+        assert sequence == self.next_sequence, f"{self.name}: {sequence}, not {self.next_sequence}"
+        records = self.decoder.decode(datagram, self.name)
         self.next_sequence += 1 if version == 9 else sum(len(each.array) for each in records)
         for each in records:
             if each.is_options:
@@ -131,6 +132,23 @@ class Received:
                 self.packets[port] += count
             self.octets += int(each.numbers("octetDeltaCount").sum())
             self.flows += len(each.array)
+
+
+@dataclass
+class Listening:
+    """A collector's configuration, its socket, and what came there."""
+
+    collector: Collector
+    socket: socket.socket
+    received: Received
+
+    def read(self, crashes: int) -> None:
+        """Take all that waits."""
+        datagrams = []
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                datagrams.append(self.socket.recv(65535))
+        self.received.take(datagrams, crashes)
 
 
 @dataclass
@@ -148,7 +166,7 @@ class World:
         PiecewiseKernel.waits = waits
         self.tables = [Table(1, PiecewiseKernel(options))]
         self.options, self.seconds = options, 100
-        self.collectors = [self._received(protocol) for protocol in protocols]
+        self.collectors = [_listening(protocol) for protocol in protocols]
         self.journal = _memory("journal", journal.OCTETS)
         self.outboxes = [_memory("outbox", _OUTBOX_OCTETS) for _ in protocols]
         memory = mmap.mmap(-1, 8 * (_PORTS + 1))
@@ -188,7 +206,7 @@ class World:
         del self.tables[:-1]
 
     def cut_off(self, life: Callable[[], None], lines: int) -> bool:
-        """Live, in a process of its own, until so many lines of the agent's code were run. False: it came to its end."""
+        """Live, in a process of its own, for so many lines of the agent's code. False: it came to its end before."""
         child = os.fork()
         if not child:
             self._live(life, lines)
@@ -234,15 +252,6 @@ class World:
             sys.stderr.flush()
         finally:
             os._exit(code)
-
-    def _received(self, protocol: ExportProtocol) -> Received:
-        receiving = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        receiving.setsockopt(socket.SOL_SOCKET, 33, _RECEIVE_BUFFER)  # SO_RCVBUFFORCE
-        receiving.bind(("127.0.0.1", 0))
-        receiving.setblocking(False)
-        to = Endpoint("127.0.0.1", receiving.getsockname()[1])
-        name = protocol.name.lower()
-        return Received(Collector(name, to, protocol, max_payload=512, observation_domain=7), receiving)
 
 
 class Life:
@@ -335,3 +344,12 @@ def _memory(name: str, octets: int) -> memoryview:
         return shared.mapped(descriptor)[0]
     finally:
         os.close(descriptor)
+
+
+def _listening(protocol: ExportProtocol) -> Listening:
+    receiving = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    receiving.setsockopt(socket.SOL_SOCKET, 33, _RECEIVE_BUFFER)  # SO_RCVBUFFORCE
+    receiving.bind(("127.0.0.1", 0))
+    receiving.setblocking(False)
+    to, name = Endpoint("127.0.0.1", receiving.getsockname()[1]), protocol.name.lower()
+    return Listening(Collector(name, to, protocol, max_payload=512, observation_domain=7), receiving, Received(name))

@@ -158,5 +158,3 @@ def _total(reader: Tshark, protocol: str) -> Count:
 
 def _sequence_faults(reader: Tshark) -> list[str]:
     return [line for line in reader.expert() if "equence" in line]
-
-

@@ -11,6 +11,7 @@ import numpy as np
 _HEAD = np.dtype([("committed", np.uint64), ("holder", np.uint32), ("reserved", np.uint8, 52)])
 _PAGE = 320 << 10  # octets of each of the two pages: 4,096 overflow records are the most of it
 OCTETS = _HEAD.itemsize + 2 * _PAGE
+_FORM = 1  # to be raised whenever a part remembers something else, or otherwise
 
 #: What one part of the agent has to remember, as JSON can tell it.
 State = dict[str, Any]
@@ -29,6 +30,8 @@ class Journal:
         self._head = np.ndarray((1,), _HEAD, memory)
         self._pages = [memory[_HEAD.itemsize + i * _PAGE :][:_PAGE] for i in range(2)]
         self._parts: dict[str, Callable[[], Any]] = {}
+        #: Whether there is something that this version cannot read. It begins anew: what was just sent is sent again.
+        self.is_strange = False
         self._remembered = self._read()
 
     @property
@@ -55,7 +58,9 @@ class Journal:
 
     def commit(self) -> None:
         """Remember what every part says now. Raises OSError when that does not fit."""
-        text = json.dumps({part: state() for part, state in self._parts.items()}, separators=(",", ":")).encode()
+        text = json.dumps(
+            {"form": _FORM} | {part: state() for part, state in self._parts.items()}, separators=(",", ":")
+        ).encode()
         transaction = self.committed + 1
         page = self._pages[transaction % 2]
         if len(text) + 4 > len(page):
@@ -69,5 +74,12 @@ class Journal:
             return {}
         page = self._pages[self.committed % 2]
         length = int.from_bytes(page[:4], "little")
-        state: State = json.loads(bytes(page[4 : 4 + length]))
-        return state
+        try:
+            state = json.loads(bytes(page[4 : 4 + length]))
+        except ValueError:
+            state = None
+        if isinstance(state, dict) and state.get("form") == _FORM:
+            return state
+        self.is_strange = True
+        self._head["committed"] = 0
+        return {}

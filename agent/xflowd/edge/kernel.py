@@ -167,6 +167,7 @@ class Kernel:
         """
         if len(numbers) == 0:
             return
+        self.slots["state"][numbers] = SlotState.FREE  # first: a slot that is half zero is no flow for anybody
         self._words[numbers] = 0
         self._publish(numbers)
 

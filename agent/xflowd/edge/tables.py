@@ -20,11 +20,12 @@ _MAP, _PROGRAM, _DESCRIPTION = "map_", "program_", "description"
 def numbers(pins: Pins) -> list[int]:
     """The tables there are, oldest first. One that was not pinned to its end has never counted: it goes."""
     pins.remove_directory(_UNFINISHED)
-    return sorted(int(name.removeprefix(_PREFIX)) for name in pins.names() if name.startswith(_PREFIX))
+    return sorted(int(name.removeprefix(_PREFIX)) for name in pins.names() if _is_number(name))
 
 
 def pin(pins: Pins, loaded: Loaded, number: int) -> None:
     """Let a table live under its number: all of it, or nothing. Raises OSError."""
+    pins.remove_directory(_UNFINISHED)
     pins.make(_UNFINISHED)
     for kind, descriptors in ((_MAP, loaded.maps), (_PROGRAM, loaded.programs)):
         for name, descriptor in descriptors.items():
@@ -50,6 +51,10 @@ def get(pins: Pins, number: int) -> Loaded:
             os.close(descriptor)
         raise
     os.close(opened.pop(_DESCRIPTION))
+    if missing := {f"{_PROGRAM}{name}" for name in options.programs} - opened.keys():
+        for descriptor in opened.values():
+            os.close(descriptor)
+        raise LookupError(f"{', '.join(sorted(missing))} in {pins.path}/{directory}: not there")
     maps = {name.removeprefix(_MAP): descriptor for name, descriptor in opened.items() if name.startswith(_MAP)}
     programs = {name.removeprefix(_PROGRAM): one for name, one in opened.items() if name.startswith(_PROGRAM)}
     return Loaded(options, digest, types, maps, programs)
@@ -58,6 +63,10 @@ def get(pins: Pins, number: int) -> Loaded:
 def remove(pins: Pins, number: int) -> None:
     """Take a table's names away; what is attached or open lives on."""
     pins.remove_directory(f"{_PREFIX}{number}")
+
+
+def _is_number(name: str) -> bool:
+    return name.startswith(_PREFIX) and name.removeprefix(_PREFIX).isdecimal()
 
 
 def _described(loaded: Loaded) -> int:
