@@ -83,7 +83,7 @@ def held(space: Namespace) -> Remains:
 
 
 def wait_until_clean(space: Namespace, before: Remains, during: Remains) -> None:
-    """Nothing of what was held `during` the run, and not there `before`, is there any more, or AssertionError says what.
+    """Nothing of what was held `during` the run and not `before` is there any more, or AssertionError says what.
 
     The kernel frees programs and maps a grace period after their last user is gone: hence the patience.
     """
