@@ -74,7 +74,7 @@ static __always_inline __be16 parse_gre(struct cursor *cursor)
 
 	if (!gre)
 		return 0;
-	/* Not swapped: before Linux 6.8 the verifier takes what has been swapped for any number, and so for any length. */
+	/* Not swapped: the verifier of Linux 6.1 takes what has been swapped for any number, and so for any length. */
 	flags = gre->flags;
 	words = !!(flags & bpf_htons(GRE_CHECKSUM)) + !!(flags & bpf_htons(GRE_KEY)) +
 		!!(flags & bpf_htons(GRE_SEQUENCE));

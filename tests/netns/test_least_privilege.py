@@ -148,7 +148,7 @@ def started(way: Way, router: Namespace) -> Process:
     """The agent, when it meters and has given up what it does not need."""
     agent = way.start(router)
     for interface in METERING:
-        agent.wait_for_log(rf"metering {interface}\b|taken over", timeout=20)
+        agent.wait_for_log(rf"metering {interface}\b|taken over", timeout=60)
     wait_until(lambda: rights(agent) == expected(way), f"an agent with no rights but {expected(way)}")
     return agent
 
