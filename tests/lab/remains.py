@@ -111,8 +111,15 @@ def _ids(space: Namespace, bpftool: str, what: str) -> frozenset[int]:
 
 
 def _listed(space: Namespace, bpftool: str, what: str) -> list[dict[str, Any]]:
-    listed: list[dict[str, Any]] = json.loads(space.run(bpftool, "-j", what, "show"))
-    return listed
+    """bpftool gives up at a program, map or link that goes while it looks: others' may, so it is asked again."""
+
+    def listed() -> list[dict[str, Any]] | None:
+        try:
+            return json.loads(space.run(bpftool, "-j", what, "show")) or [{}]
+        except RuntimeError:
+            return None
+
+    return [item for item in wait_until(listed, f"bpftool {what} show") if item]
 
 
 def _held_by(space: Namespace) -> dict[str, set[int]]:
