@@ -151,7 +151,7 @@ def _own_mounts(log: Path) -> Process:
     unshare = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script]
     holder = Process(["setpriv", "--pdeathsig", "KILL", *unshare], log)
     try:
-        holder.wait_for_log("ready")
+        holder.wait_for_log("ready", timeout=60)  # an emulated kernel is slow
     except BaseException:
         holder.kill()
         raise
