@@ -18,14 +18,13 @@ STRUCTURES = [
     "flow_key",
     "flow_count",
     "flow_slot",
-    "flow_detail",
     "observation_point",
     "overflow_key",
     "overflow_record",
     "meter_config",
     "meter_control",
 ]
-ENUMS = ["slot_state", "packet_outcome", "key_field", "detail", "tunnel_technology"]
+ENUMS = ["slot_state", "packet_outcome", "key_field"]
 
 
 def compile_assertions(lines: list[str], target: str) -> str:
