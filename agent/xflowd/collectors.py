@@ -13,6 +13,7 @@ import uuid
 import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,8 @@ class CollectorSink:
 
     def __init__(self, config: Collector, sampling: Sampling, memory: bytearray | memoryview) -> None:
         self.config = config
+        #: What has to be the same for a successor to go on with this one's outbox and state.
+        self.identity = identity(config)
         self.interfaces: Mapping[int, str] = {}
         self.ignored_packets = 0
         self.unsent: Counter[str] = Counter()  # flows, by reason
@@ -81,11 +84,6 @@ class CollectorSink:
         self.outbox = Outbox(memory)
         if self.outbox.capacity < frame_octets(config.max_payload):
             raise ValueError(f"collector {config.name}: queue is too small for max_payload {config.max_payload}")
-
-    @property
-    def identity(self) -> str:
-        """What has to be the same for a successor to go on with this one's outbox and state."""
-        return identity(self.config)
 
     @property
     def portion(self) -> int:
@@ -207,10 +205,9 @@ class CollectorSink:
         """Everything there is to know about this collector, fit for JSON. Ages are whole seconds."""
         outbox, destination = self.outbox, self.destination
         error = destination.last_error
-        host = self.config.address.host
         return {
             "name": self.config.name,
-            "address": f"[{host}]:{self.config.port}" if ":" in host else f"{host}:{self.config.port}",
+            "address": str(replace(self.config.address, port=self.config.port)),
             "resolved_address": destination.address,
             "protocol": self.config.protocol.name.lower(),
             "flows_exported": outbox.sent_flows,
