@@ -26,10 +26,11 @@ from xflowd.edge.kernel import Kernel
 from xflowd.edge.loading import LoadOptions
 from xflowd.edge.signals import Signals
 from xflowd.lasting import Lasting, Table, TakenError
+from xflowd.metering.flow import Place
 from xflowd.metering.instant import Instant
 from xflowd.metering.table import Records
 from xflowd.notices import Notice, counted
-from xflowd.observing import ObservationPoints, Place, buckets
+from xflowd.observing import ObservationPoints, buckets
 from xflowd.pipeline import Pipeline, Sink
 from xflowd.printing import Printer
 from xflowd.reporting import Baselines, report
@@ -116,11 +117,12 @@ class Agent:
             self.pipeline.prefixes = self._routes.changed(now) or self.pipeline.prefixes
         except OSError as error:
             self._troubles.tell(str(error), now.monotonic_ns)
-        ignored = not_metered(self.pipeline.outcomes())
+        outcomes = self.pipeline.outcomes()
+        ignored = not_metered(outcomes)
         for collector in self.collectors:
             collector.ignored_packets = ignored
             collector.tell(now)
-        self._tell_pressure(now)
+        self._tell_pressure(outcomes, now)
         self.control.serve(now.monotonic_ns)
         self._notice.tell(_told("control socket", self.control.told()), now.monotonic_ns)
 
@@ -318,9 +320,9 @@ class Agent:
         for collector in self.collectors:
             collector.interfaces = self.names
 
-    def _tell_pressure(self, now: Instant) -> None:
+    def _tell_pressure(self, outcomes: Mapping[str, int], now: Instant) -> None:
         """A table that is full costs accuracy, not packets; both are worth a line, and so is its end."""
-        outcomes, pressure = self.pipeline.outcomes(), self.pipeline.pressure
+        pressure = self.pipeline.pressure
         overflow, lost = outcomes["PACKETS_OVERFLOW"], outcomes["PACKETS_UNCOUNTED"]
         text = ""
         if (overflow, lost) != self._unslotted:
@@ -382,8 +384,7 @@ class Agent:
             collector.close()
             self._lasting.remove_outbox(collector.identity)
         if before.sampling != self.config.sampling:
-            for collector in known.values():
-                collector.resample(self.config.sampling)
+            self._resample(self.config.sampling)
         self.collectors = [known.get(one) or self._collector(one, states) for one in self.config.collectors]
 
     def _drop_outboxes(self, states: Mapping[str, dict[str, Any]]) -> None:

@@ -41,7 +41,6 @@ class Lasting:
             log.error(
                 "the journal that an earlier agent has left cannot be read: totals and sequence numbers begin anew"
             )
-        self.journal.holder = os.getpid()
         self._numbers = tables.numbers(self.pins) if self.pins else []
         #: Whether an agent before this one has left anything.
         self.found = bool(self._numbers)

@@ -19,7 +19,7 @@ from xflowd.edge.libbpf import LibbpfError
 from xflowd.edge.network import Interface
 from xflowd.edge.pins import Pins
 from xflowd.hooks import AttachError, GoneError
-from xflowd.metering.flow import EGRESS, INGRESS
+from xflowd.metering.flow import EGRESS, INGRESS, Place
 
 log = logging.getLogger(__name__)
 
@@ -27,9 +27,6 @@ _FEWEST_BUCKETS, _MOST_BUCKETS = 64, 4096
 DIRECTION_NAMES = hooks.DIRECTION_NAMES
 _PIN_NAME = re.compile(r"(\d+)-([01])-(\w+)")  # see _pin_name()
 _LINKS = "links"  # the directory of their pins
-
-#: An interface's index, and a direction.
-Place = tuple[int, int]
 
 
 @dataclass(slots=True)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from xflowd.edge.journal import Journal
 from xflowd.edge.kernel import Kernel
 from xflowd.metering import expiry
-from xflowd.metering.flow import FLOW, INGRESS, FlowEndReason
+from xflowd.metering.flow import FLOW, INGRESS, FlowEndReason, Place
 from xflowd.metering.instant import Instant
 from xflowd.metering.overflow import OverflowFlows
 from xflowd.metering.prefixes import PrefixTable
@@ -28,8 +28,6 @@ log = logging.getLogger(__name__)
 _AT_ONCE = 8192  # flows in memory outside the table, and in one transaction
 _MOST_OWN_FLOWS = 64  # more than our collectors make: other flows are among them
 
-#: An interface's index, and a direction: where a flow was observed.
-Place = tuple[int, int]
 #: Tells of flows whether they are our own export traffic.
 OwnTraffic = Callable[[Records], npt.NDArray[np.bool_]]
 
@@ -206,21 +204,20 @@ class Pipeline:
 
     def _give_overflow(self, now: Instant, is_all: bool) -> None:
         """After all flows: each commit says that what was asked for of these has gone out. `is_all`: there are none."""
+        nothing = np.zeros(0, np.uint32)
+        if not self._has_overflowed():
+            if is_all:
+                self._give(nothing, np.zeros(0, FLOW), now)
+            return
         before = self._overflow.state()
-        overflow = self._overflow_flows(now)
+        overflow = self._overflow.grown(self.kernel.overflow(), now.monotonic_ns)
         if not len(overflow) and not is_all:
             return
         try:
-            self._give(np.zeros(0, np.uint32), overflow, now)
+            self._give(nothing, overflow, now)
         except BaseException:
             self._overflow = OverflowFlows(before)
             raise
-
-    def _overflow_flows(self, now: Instant) -> Records:
-        """What the overflow records have grown by."""
-        if not self._has_overflowed():
-            return np.zeros(0, FLOW)
-        return self._overflow.grown(self.kernel.overflow(), now.monotonic_ns)
 
     def _has_overflowed(self) -> bool:
         return self.kernel.overflow_packets() != self._overflow.packets

@@ -14,9 +14,10 @@ import numpy as np
 from xflowd import __version__, status
 from xflowd.edge import network
 from xflowd.edge.network import InterfaceCounters
+from xflowd.metering.flow import Place
 from xflowd.metering.instant import Instant
 from xflowd.metering.table import SlotState
-from xflowd.observing import DIRECTION_NAMES, Place
+from xflowd.observing import DIRECTION_NAMES
 from xflowd.summary import agent_use
 
 if TYPE_CHECKING:

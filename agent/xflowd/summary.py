@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import psutil
 
+from xflowd import status
 from xflowd.collectors import CollectorSink
 from xflowd.notices import counted
 from xflowd.pipeline import Pipeline
@@ -22,7 +23,7 @@ _OUTCOMES = {
 
 def not_metered(outcomes: Mapping[str, int]) -> int:
     """Packets that ended in no flow, sampling apart (ignoredPacketTotalCount, IANA 164)."""
-    return sum(outcomes.get(name, 0) for name in _OUTCOMES if name != "PACKETS_SAMPLED_OUT")
+    return sum(status.not_metered(status.packets(outcomes)).values())
 
 
 def packets(pipeline: Pipeline) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-_HEAD = np.dtype([("committed", np.uint64), ("holder", np.uint32), ("reserved", np.uint8, 52)])
+_HEAD = np.dtype([("committed", np.uint64), ("reserved", np.uint8, 56)])
 _PAGE = 320 << 10  # octets of each of the two pages: 4,096 overflow records are the most of it
 OCTETS = _HEAD.itemsize + 2 * _PAGE
 _FORM = 1  # to be raised whenever a part remembers something else, or otherwise
@@ -38,15 +38,6 @@ class Journal:
     def committed(self) -> int:
         """The number of the last transaction; 0: there was none."""
         return int(self._head["committed"][0])
-
-    @property
-    def holder(self) -> int:
-        """The process that writes this journal, or wrote it last."""
-        return int(self._head["holder"][0])
-
-    @holder.setter
-    def holder(self, pid: int) -> None:
-        self._head["holder"] = pid
 
     def remembered(self, part: str) -> Any:
         """What a part of the agent had committed last when this journal was opened; None if nothing."""

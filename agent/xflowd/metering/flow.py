@@ -19,6 +19,9 @@ class FlowEndReason(enum.IntEnum):
 
 INGRESS, EGRESS = 0, 1  # flowDirection, IANA element 61
 
+#: An interface's index, and a direction: where packets are observed.
+Place = tuple[int, int]
+
 #: One ended flow. Numbers are native, addresses are octets in network order, an IPv4 address fills the first
 #: four of its sixteen octets and leaves the rest zero. Times are nanoseconds of the monotonic clock.
 FLOW = np.dtype(
