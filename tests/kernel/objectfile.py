@@ -11,6 +11,18 @@ from xflowd.edge import libbpf
 from xflowd.edge.layout import Layout, types_of
 from xflowd.edge.loading import OBJECT
 
+#: Those of flow.h that the agent reads or writes.
+STRUCTURES = [
+    "flow_key",
+    "flow_count",
+    "flow_slot",
+    "observation_point",
+    "overflow_key",
+    "overflow_record",
+    "meter_config",
+    "meter_control",
+]
+
 
 @cache
 def structure(name: str) -> np.dtype[np.void]:

@@ -16,7 +16,7 @@ import pytest
 from kernel.foreign import INTERFACE, ForeignObject, sections
 from kernel.frames import destination, numbered
 from kernel.interpreter import Instruction
-from kernel.objectfile import enumeration, structure
+from kernel.objectfile import STRUCTURES, enumeration, structure
 from kernel.packets import PACKETS, Flow, Packet
 from kernel.running import TC_ACT_UNSPEC, XDP_PASS
 from kernel.tunnels import TUNNELS, Repeated
@@ -28,14 +28,6 @@ SOURCES = Path(__file__).resolve().parents[2] / "ebpf"
 ORDERS = {"el": "<", "eb": ">"}
 ELF_DATA = {"el": 1, "eb": 2}
 EM_BPF = 247
-STRUCTURES = [
-    "flow_slot",
-    "observation_point",
-    "overflow_key",
-    "overflow_record",
-    "meter_config",
-    "meter_control",
-]
 #: Offsets in the contexts of <linux/bpf.h>.
 XDP_DATA, XDP_INTERFACE = 0, 12
 SKB_LENGTH, SKB_PROTOCOL, SKB_INTERFACE, SKB_DATA = 0, 16, 40, 76

@@ -8,22 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kernel.objectfile import enumeration, structure
+from kernel.objectfile import STRUCTURES, enumeration, structure
 from xflowd.edge.loading import LoadOptions
 from xflowd.metering.flow import EGRESS, INGRESS
 from xflowd.metering.table import SlotState
 
 HEADERS = Path(__file__).resolve().parents[2] / "ebpf"
-STRUCTURES = [
-    "flow_key",
-    "flow_count",
-    "flow_slot",
-    "observation_point",
-    "overflow_key",
-    "overflow_record",
-    "meter_config",
-    "meter_control",
-]
 ENUMS = ["slot_state", "packet_outcome", "key_field"]
 
 
