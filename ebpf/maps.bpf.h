@@ -13,14 +13,14 @@
 #define METERED_INTERFACES 1024
 
 const volatile struct meter_config config SEC(".rodata.config") = {
-	.key_fields = KEY_VLAN,
+	.key_fields = KEY_USUAL,
 	.sampling_rate = 1,
 	.slot_mask = DEFAULT_FLOWS - 1,
 };
 
 volatile struct meter_control control SEC(".data.control") = {};
 
-/* Flow key to slot number. An IPv4 key is the first half of struct flow_key. */
+/* Flow key to slot number: as much of struct flow_key as FLOW_KEY_..._SIZE says. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, DEFAULT_FLOWS);
@@ -42,6 +42,15 @@ struct {
 	__type(key, __u32);
 	__type(value, struct flow_slot);
 } slots SEC(".maps");
+
+/* As many as there are slots where config.details says that any are kept. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct flow_detail);
+} details SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

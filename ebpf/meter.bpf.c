@@ -8,7 +8,11 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
+#include "details.bpf.h"
 #include "flow.h"
+#include "inner.bpf.h"
+#include "key.bpf.h"
+#include "link.bpf.h"
 #include "maps.bpf.h"
 #include "parse.bpf.h"
 #include "tunnel.bpf.h"
@@ -20,7 +24,9 @@
 #define LINEAR_OCTETS 128 /* to pull of an skb whose headers lie elsewhere: enough for all but the strangest */
 #define LINEAR_IPV4 54 /* Ethernet, IP and TCP headers: with as much in place, nothing is pulled, for that copies */
 #define LINEAR_OTHERS 74
+#define LINEAR_TUNNEL 192 /* two Ethernet and IP headers, a tunnel's, and TCP's; more only where options are many */
 #define TUNNEL_OFFSET_MASK 0x7fff /* for the verifier, as IPV6_EXTENSIONS_MASK */
+#define LOOPBACK_INTERFACE 1 /* LOOPBACK_IFINDEX in <net/flow.h> */
 #define PACKET_TO_HOST 0 /* of skb->pkt_type: PACKET_HOST in <linux/if_packet.h> */
 #define MAC_GROUP 0x01 /* of its first octet: multicast or broadcast (IEEE 802 8.2) */
 
@@ -30,6 +36,22 @@ enum hook {
 	HOOK_SKB,
 	HOOK_SKB_NETWORK, /* a device without link layer: the IP header comes first */
 };
+
+static __always_inline void *frame_of(void *ctx, enum hook hook)
+{
+	struct xdp_md *xdp = ctx;
+	struct __sk_buff *skb = ctx;
+
+	return (void *)(long)(hook == HOOK_XDP ? xdp->data : skb->data);
+}
+
+static __always_inline void *end_of(void *ctx, enum hook hook)
+{
+	struct xdp_md *xdp = ctx;
+	struct __sk_buff *skb = ctx;
+
+	return (void *)(long)(hook == HOOK_XDP ? xdp->data_end : skb->data_end);
+}
 
 static __always_inline void add(__u64 *counter, __u64 value, int shared)
 {
@@ -96,23 +118,6 @@ static __always_inline __u64 coarse_ns(void)
 	return config.replayed_clock ? control.replayed_ns : control.tick_base_ns + bpf_jiffies64() * config.tick_ns;
 }
 
-static __always_inline void mask_key(struct flow_key *key)
-{
-	if (!(config.key_fields & KEY_VLAN)) {
-		key->vlan_id = 0;
-		key->dot1q_customer_vlan_id = 0;
-	}
-}
-
-static __always_inline int same_key(const struct flow_key *a, const struct flow_key *b)
-{
-	const __u64 *x = (const void *)a, *y = (const void *)b;
-
-	if ((x[0] ^ y[0]) | (x[1] ^ y[1]) | (x[2] ^ y[2]))
-		return 0;
-	return a->ip_version == 4 || !((x[3] ^ y[3]) | (x[4] ^ y[4]) | (x[5] ^ y[5]));
-}
-
 static __always_inline int same_ipv6_address(const __u32 *a, const void *b)
 {
 	const __u32 *other = b;
@@ -125,18 +130,6 @@ static __always_inline int same_mac_address(const void *a, const void *b)
 	const __u16 *one = a, *other = b;
 
 	return !((one[0] ^ other[0]) | (one[1] ^ other[1]) | (one[2] ^ other[2]));
-}
-
-/* Multilinear hashing (Carter and Wegman): the products do not wait for each other. */
-static __always_inline __u64 hash_key(const struct flow_key *key)
-{
-	const volatile __u64 *by = config.hash_multipliers;
-	const __u64 *word = (const void *)key;
-	__u64 hash = word[0] * by[0] + word[1] * by[1] + word[2] * by[2];
-
-	if (key->ip_version == 6)
-		hash += word[3] * by[3] + word[4] * by[4] + word[5] * by[5];
-	return hash;
 }
 
 static __always_inline __u32 hint_tag(__u64 hash)
@@ -157,14 +150,14 @@ static __always_inline void leave_hint(struct flow_hint *hint, __u64 hash, __u32
 	hint->first = hint_tag(hash) | number;
 }
 
-static __always_inline struct flow_slot *follow(__u32 entry, __u64 hash, const struct flow_key *key)
+static __always_inline struct flow_slot *follow(__u32 entry, __u64 hash, const struct flow_key *key, __u32 *number)
 {
-	__u32 number = entry ^ hint_tag(hash);
 	struct flow_slot *slot;
 
-	if (number > HINT_NUMBER)
+	*number = entry ^ hint_tag(hash);
+	if (*number > HINT_NUMBER)
 		return NULL;
-	slot = bpf_map_lookup_elem(&slots, &number);
+	slot = bpf_map_lookup_elem(&slots, number);
 	return slot && slot->state == SLOT_LIVE && same_key(&slot->key, key) ? slot : NULL;
 }
 
@@ -220,21 +213,41 @@ static __always_inline int is_for_host(void *ctx, enum hook hook, const struct f
 
 	if (hook != HOOK_XDP)
 		return skb->pkt_type == PACKET_TO_HOST;
-	if (slot->destination_mac_address[0] & MAC_GROUP)
+	if (slot->key.destination_mac_address[0] & MAC_GROUP)
 		return 0;
 	own = bpf_map_lookup_elem(&own_addresses, &slot->key.interface);
-	return !own || same_mac_address(own->octets, slot->destination_mac_address);
+	return !own || same_mac_address(own->octets, slot->key.destination_mac_address);
+}
+
+/*
+ * The kernel's answer for a packet on its way in. For one on its way out it has to be asked as the kernel was: by where
+ * the packet came in, which is the loopback for the host's own. With the interface that it leaves by, of several next
+ * hops the first would be told (fib_select_path() chooses none), and rules by interface would not be seen. But a host
+ * that forwards nothing answers no other question.
+ */
+static __always_inline long find_route(void *ctx, const struct packet *packet, const struct flow_key *key,
+				       struct bpf_fib_lookup *route)
+{
+	long outcome;
+
+	route->ifindex = key->interface;
+	if (key->flow_direction == FLOW_EGRESS)
+		route->ifindex = packet->other_interface ?: LOOPBACK_INTERFACE;
+	outcome = bpf_fib_lookup(ctx, route, sizeof(*route), 0);
+	if (key->flow_direction == FLOW_INGRESS || outcome != BPF_FIB_LKUP_RET_FWD_DISABLED)
+		return outcome;
+	route->ifindex = key->interface;
+	return bpf_fib_lookup(ctx, route, sizeof(*route), BPF_FIB_LOOKUP_OUTPUT);
 }
 
 /* Where the packet goes, as the routing table has it now (once a flow). */
 static __always_inline void look_up_route(void *ctx, const struct packet *packet, struct flow_slot *slot)
 {
 	const struct flow_key *key = &slot->key;
-	__u32 flags = key->flow_direction == FLOW_EGRESS ? BPF_FIB_LOOKUP_OUTPUT : 0;
+	int own = key->flow_direction == FLOW_EGRESS && !packet->other_interface; /* labelled after it was routed */
 	struct bpf_fib_lookup route = {};
 	long outcome;
 
-	route.ifindex = key->interface;
 	route.l4_protocol = key->protocol_identifier;
 	route.sport = key->source_transport_port;
 	route.dport = key->destination_transport_port;
@@ -245,11 +258,11 @@ static __always_inline void look_up_route(void *ctx, const struct packet *packet
 		route.ipv4_dst = key->destination_ipv4_address;
 	} else {
 		route.family = ADDRESS_FAMILY_IPV6;
-		route.flowinfo = bpf_htonl((__u32)packet->class_of_service << 20 | packet->flow_label);
+		route.flowinfo = bpf_htonl((__u32)packet->class_of_service << 20 | (own ? 0 : packet->flow_label));
 		__builtin_memcpy(route.ipv6_src, key->source_ipv6_address, sizeof(route.ipv6_src));
 		__builtin_memcpy(route.ipv6_dst, key->destination_ipv6_address, sizeof(route.ipv6_dst));
 	}
-	outcome = bpf_fib_lookup(ctx, &route, sizeof(route), flags);
+	outcome = find_route(ctx, packet, key, &route);
 	if (outcome != BPF_FIB_LKUP_RET_SUCCESS && outcome != BPF_FIB_LKUP_RET_NO_NEIGH &&
 	    outcome != BPF_FIB_LKUP_RET_FRAG_NEEDED)
 		return;
@@ -267,17 +280,25 @@ static __always_inline void look_up_route(void *ctx, const struct packet *packet
 }
 
 /* The frame is found again from the context: the verifier need not carry a pointer to it through all that lies between. */
-static __always_inline void copy_macs(void *ctx, enum hook hook, struct flow_slot *slot)
+static __always_inline void copy_macs(void *ctx, enum hook hook, struct flow_key *key)
 {
-	struct xdp_md *xdp = ctx;
-	struct __sk_buff *skb = ctx;
-	struct ethhdr *ethernet = (void *)(long)(hook == HOOK_XDP ? xdp->data : skb->data);
-	void *end = (void *)(long)(hook == HOOK_XDP ? xdp->data_end : skb->data_end);
+	struct ethhdr *ethernet = frame_of(ctx, hook);
 
-	if (hook == HOOK_SKB_NETWORK || (void *)(ethernet + 1) > end)
+	if (hook == HOOK_SKB_NETWORK || (void *)(ethernet + 1) > end_of(ctx, hook))
 		return;
-	__builtin_memcpy(slot->source_mac_address, ethernet->h_source, ETH_ALEN);
-	__builtin_memcpy(slot->destination_mac_address, ethernet->h_dest, ETH_ALEN);
+	__builtin_memcpy(key->source_mac_address, ethernet->h_source, ETH_ALEN);
+	__builtin_memcpy(key->destination_mac_address, ethernet->h_dest, ETH_ALEN);
+}
+
+/* The key as it is configured. What is read anew of the frame is read where it is wanted only. */
+static __always_inline void finish_key(void *ctx, enum hook hook, const struct packet *packet, struct flow_key *key)
+{
+	mask_key(key, packet->class_of_service);
+	if (!key_is_extended())
+		return;
+	copy_macs(ctx, hook, key);
+	key->flow_label_ipv6 = packet->flow_label;
+	mask_extended(key);
 }
 
 static __always_inline void fill_slot(void *ctx, enum hook hook, const struct packet *packet,
@@ -287,11 +308,15 @@ static __always_inline void fill_slot(void *ctx, enum hook hook, const struct pa
 	slot->key = *key;
 	slot->flow_start_ns = exact_ns();
 	slot->own.flow_end_ns = slot->flow_start_ns;
-	slot->flow_label_ipv6 = packet->flow_label;
+	slot->key.flow_label_ipv6 = packet->flow_label;
 	slot->ip_class_of_service = packet->class_of_service;
 	slot->ingress_interface = key->flow_direction == FLOW_INGRESS ? key->interface : packet->other_interface;
 	slot->egress_interface = key->flow_direction == FLOW_EGRESS ? key->interface : 0;
-	copy_macs(ctx, hook, slot);
+	copy_macs(ctx, hook, &slot->key);
+	if (!(config.key_fields & KEY_DESTINATION_ADDRESS)) /* the flow's packets may go different ways */
+		return;
+	if (packet->outer) /* the tunnel's own packet is routed, not the inner one */
+		return;
 	if (config.replayed_clock || (key->flow_direction == FLOW_INGRESS && !is_for_host(ctx, hook, slot)))
 		return;
 	look_up_route(ctx, packet, slot);
@@ -303,6 +328,141 @@ static __always_inline long publish_slot(const struct flow_key *key, const __u32
 				      bpf_map_update_elem(&index_ipv6, key, number, BPF_NOEXIST);
 }
 
+static __always_inline struct flow_detail *find_detail(__u32 number)
+{
+	return bpf_map_lookup_elem(&details, &number);
+}
+
+/* Of a flow's first packet, before its slot is LIVE. The functions by themselves are as read_tunnel(). */
+static __always_inline void note_first(void *frame, void *end, __u32 number, __u32 encapsulation, __u32 outer, __u32 at)
+{
+	struct flow_detail *detail = find_detail(number);
+
+	if (!detail)
+		return;
+	if (config.details & DETAIL_MPLS && encapsulation)
+		note_labels(frame, end, encapsulation, detail);
+	if (config.details & DETAIL_FRAGMENTS)
+		note_fragment(frame, end, at, detail);
+	if (!(config.details & DETAIL_TUNNEL) || !outer)
+		return;
+	note_outer_addresses(frame, end, outer, detail);
+}
+
+__noinline int note_first_xdp(struct xdp_md *xdp, __u32 number, __u32 encapsulation, __u32 outer, __u32 at)
+{
+	note_first((void *)(long)xdp->data, (void *)(long)xdp->data_end, number, encapsulation, outer, at);
+	return 0;
+}
+
+__noinline int note_first_skb(struct __sk_buff *skb, __u32 number, __u32 encapsulation, __u32 outer, __u32 at)
+{
+	note_first((void *)(long)skb->data, (void *)(long)skb->data_end, number, encapsulation, outer, at);
+	return 0;
+}
+
+__noinline int note_tunnel_xdp(struct xdp_md *xdp, __u32 number, __u32 from)
+{
+	struct flow_detail *detail = find_detail(number);
+
+	return detail ? note_tunnel((void *)(long)xdp->data, (void *)(long)xdp->data_end, from, detail) : FOUND_NOTHING;
+}
+
+__noinline int note_tunnel_skb(struct __sk_buff *skb, __u32 number, __u32 from)
+{
+	struct flow_detail *detail = find_detail(number);
+
+	return detail ? note_tunnel((void *)(long)skb->data, (void *)(long)skb->data_end, from, detail) : FOUND_NOTHING;
+}
+
+static __always_inline __u32 note_each(void *frame, void *end, __u32 number, __u32 at, __u32 told)
+{
+	struct flow_detail *detail = find_detail(number);
+
+	return detail ? note_options(frame, end, at, told, detail, config.details) : 0;
+}
+
+__noinline int note_each_xdp(struct xdp_md *xdp, __u32 number, __u32 at, __u32 told)
+{
+	return note_each((void *)(long)xdp->data, (void *)(long)xdp->data_end, number, at, told);
+}
+
+__noinline int note_each_skb(struct __sk_buff *skb, __u32 number, __u32 at, __u32 told)
+{
+	return note_each((void *)(long)skb->data, (void *)(long)skb->data_end, number, at, told);
+}
+
+__noinline int note_tcp_xdp(struct xdp_md *xdp, __u32 number, __u32 at)
+{
+	struct flow_detail *detail = find_detail(number);
+
+	if (detail)
+		note_tcp((void *)(long)xdp->data, (void *)(long)xdp->data_end, at, detail, config.details);
+	return 0;
+}
+
+__noinline int note_tcp_skb(struct __sk_buff *skb, __u32 number, __u32 at)
+{
+	struct flow_detail *detail = find_detail(number);
+
+	if (detail)
+		note_tcp((void *)(long)skb->data, (void *)(long)skb->data_end, at, detail, config.details);
+	return 0;
+}
+
+/* found() of the flow's IP header. */
+static __always_inline __u32 network_of(const struct packet *packet, const struct flow_key *key)
+{
+	return found(key->ip_version == 4 ? bpf_htons(ETH_P_IP) : bpf_htons(ETH_P_IPV6), packet->ip_offset);
+}
+
+static __always_inline void detail_of_first(void *ctx, enum hook hook, const struct packet *packet,
+					    const struct flow_key *key, __u32 number)
+{
+	__u32 there;
+
+	if (!(config.details & (DETAIL_MPLS | DETAIL_FRAGMENTS | DETAIL_TUNNEL)))
+		return;
+	if (hook == HOOK_XDP)
+		note_first_xdp(ctx, number, packet->encapsulation, packet->outer, network_of(packet, key));
+	else
+		note_first_skb(ctx, number, packet->encapsulation, packet->outer, network_of(packet, key));
+	if (!(config.details & DETAIL_TUNNEL) || !packet->outer)
+		return;
+	there = hook == HOOK_XDP ? note_tunnel_xdp(ctx, number, packet->outer) :
+				   note_tunnel_skb(ctx, number, packet->outer);
+	if (there == FOUND_NOTHING || there == network_of(packet, key))
+		return;
+	if (hook == HOOK_XDP)
+		note_tunnel_xdp(ctx, number, there);
+	else
+		note_tunnel_skb(ctx, number, there);
+}
+
+static __always_inline void detail_of_each(void *ctx, enum hook hook, const struct packet *packet,
+					   const struct flow_key *key, __u32 number, __u32 packets)
+{
+	struct flow_detail *detail;
+	__u32 at;
+
+	if (!config.details)
+		return;
+	if (config.details & (DETAIL_OPTIONS | DETAIL_TCP)) {
+		at = network_of(packet, key);
+		at = hook == HOOK_XDP ? note_each_xdp(ctx, number, at, packet->told) :
+					note_each_skb(ctx, number, at, packet->told);
+		if (at && hook == HOOK_XDP)
+			note_tcp_xdp(ctx, number, at);
+		else if (at)
+			note_tcp_skb(ctx, number, at);
+	}
+	if (!(config.details & DETAIL_TCP_COUNTS) || !packet->tcp_flags)
+		return;
+	detail = find_detail(number);
+	if (detail)
+		count_flags(detail, packet->tcp_flags, packets);
+}
+
 /* A slot for the first packet of a flow. Another CPU may be opening the same flow: whoever is in the index has it. */
 static __always_inline struct flow_slot *open_slot(void *ctx, enum hook hook, const struct packet *packet,
 						   const struct flow_key *key, __u32 *number)
@@ -312,6 +472,7 @@ static __always_inline struct flow_slot *open_slot(void *ctx, enum hook hook, co
 	if (!slot)
 		return NULL;
 	fill_slot(ctx, hook, packet, key, slot);
+	detail_of_first(ctx, hook, packet, key, *number);
 	if (!publish_slot(key, number)) {
 		slot->state = SLOT_LIVE; /* not before: neither a hint nor the agent may come by a slot that can still lose */
 		return slot;
@@ -320,28 +481,27 @@ static __always_inline struct flow_slot *open_slot(void *ctx, enum hook hook, co
 	return find_slot(key, number);
 }
 
-/* The slot to count a packet in: by a hint, else by the index, else a new one. NULL when the table is full. */
+/* The slot to count a packet in, and its number: by a hint, else by the index, else a new one. NULL when all are taken. */
 static __always_inline struct flow_slot *slot_of(void *ctx, enum hook hook, const struct packet *packet,
-						 const struct flow_key *key)
+						 const struct flow_key *key, __u32 *number)
 {
 	__u64 hash = hash_key(key);
 	struct flow_hint *hint = find_hint(hash);
 	struct flow_slot *slot;
-	__u32 number;
 
 	if (!hint)
 		return NULL;
-	slot = follow(hint->first, hash, key);
+	slot = follow(hint->first, hash, key, number);
 	if (slot)
 		return slot;
-	slot = follow(hint->second, hash, key);
+	slot = follow(hint->second, hash, key, number);
 	if (slot)
 		return slot;
-	slot = find_slot(key, &number);
+	slot = find_slot(key, number);
 	if (!slot)
-		slot = open_slot(ctx, hook, packet, key, &number);
+		slot = open_slot(ctx, hook, packet, key, number);
 	if (slot)
-		leave_hint(hint, hash, number);
+		leave_hint(hint, hash, *number);
 	return slot;
 }
 
@@ -507,6 +667,128 @@ static __always_inline __u32 count_segments(struct __sk_buff *skb, struct observ
 }
 
 /*
+ * Behind tags, PPPoE and MPLS, by functions of their own: see read_tunnel(). found() of what is there, and the VLAN IDs
+ * above it.
+ */
+#define LINK_VLAN 32
+#define LINK_CUSTOMER_VLAN 44
+#define LINK_TOO_SHORT ~0ULL
+
+static __always_inline __u64 find_network(void *frame, void *end, __u32 from, int depth)
+{
+	struct packet packet = { .cursor = { frame + (from & FOUND_OFFSET), end } };
+	__be16 type = from >> FOUND_TYPE;
+	struct flow_key tags = {};
+
+	if (parse_vlans(&packet, &tags, &type, depth) < 0 || parse_encapsulation(&packet.cursor, &type) < 0)
+		return LINK_TOO_SHORT;
+	return found(type, packet.cursor.position - frame) | (__u64)tags.vlan_id << LINK_VLAN |
+	       (__u64)tags.dot1q_customer_vlan_id << LINK_CUSTOMER_VLAN;
+}
+
+__noinline __u64 find_network_xdp(struct xdp_md *xdp, __u32 from)
+{
+	return find_network((void *)(long)xdp->data, (void *)(long)xdp->data_end, from, VLAN_TAGS);
+}
+
+__noinline __u64 find_network_skb(struct __sk_buff *skb, __u32 from, int depth)
+{
+	void *frame = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+
+	return depth ? find_network(frame, end, from, 1) : find_network(frame, end, from, 0); /* constants: loops end */
+}
+
+/* Go on at what a function of its own has found; the EtherType there. */
+static __always_inline __be16 move_to(void *ctx, enum hook hook, struct packet *packet, __u32 found_there)
+{
+	packet->ip_offset = found_there & FOUND_OFFSET;
+	packet->cursor.position = frame_of(ctx, hook) + packet->ip_offset;
+	return found_there >> FOUND_TYPE;
+}
+
+__noinline int step_inside_xdp(struct xdp_md *xdp, __u32 from, __u32 segment_size)
+{
+	struct descent descent = {};
+
+	return step_inside((void *)(long)xdp->data, (void *)(long)xdp->data_end, from, segment_size, &descent);
+}
+
+__noinline int step_inside_skb(struct __sk_buff *skb, __u32 from, __u32 segment_size)
+{
+	struct descent descent = {};
+
+	return step_inside((void *)(long)skb->data, (void *)(long)skb->data_end, from, segment_size, &descent);
+}
+
+/* found() of the innermost IP header, two tunnels deep at most; FOUND_NOTHING where the packet is in none. */
+static __always_inline __u32 look_inside(void *ctx, enum hook hook, struct packet *packet, __u32 from)
+{
+	struct __sk_buff *skb = ctx;
+	__u32 there, deeper;
+
+	if (hook == HOOK_XDP) {
+		there = step_inside_xdp(ctx, from, 0);
+		deeper = there == FOUND_NOTHING ? there : step_inside_xdp(ctx, there, 0);
+		return deeper == FOUND_NOTHING ? there : deeper;
+	}
+	if (packet->cursor.end - frame_of(ctx, hook) < LINEAR_TUNNEL && packet->cursor.end - frame_of(ctx, hook) < skb->len) {
+		bpf_skb_pull_data(skb, skb->len < LINEAR_TUNNEL ? skb->len : LINEAR_TUNNEL);
+		packet->cursor.end = end_of(ctx, hook);
+	}
+	there = step_inside_skb(ctx, from, packet->segment_size);
+	deeper = there == FOUND_NOTHING ? there : step_inside_skb(ctx, there, packet->segment_size);
+	return deeper == FOUND_NOTHING ? there : deeper;
+}
+
+/* Frames whose IP header does not follow at once; -1 where one is too short. */
+static __always_inline int parse_link(void *ctx, enum hook hook, struct packet *packet, struct flow_key *key, int depth,
+				      __be16 *type)
+{
+	__u64 there;
+
+	packet->encapsulation = found(*type, packet->ip_offset);
+	there = hook == HOOK_XDP ? find_network_xdp(ctx, packet->encapsulation) :
+				   find_network_skb(ctx, packet->encapsulation, depth);
+	if (there == LINK_TOO_SHORT)
+		return -1;
+	key->vlan_id |= there >> LINK_VLAN & VLAN_ID;
+	key->dot1q_customer_vlan_id |= there >> LINK_CUSTOMER_VLAN & VLAN_ID;
+	*type = move_to(ctx, hook, packet, there);
+	return 0;
+}
+
+/*
+ * From the frame to the key. `depth` and `type` as meter() has them. An skb has its first tag beside it: those in the frame
+ * are rare, and left to parse_link().
+ */
+static __always_inline enum packet_outcome parse(void *ctx, enum hook hook, struct packet *packet,
+						 struct flow_key *key, int depth, __be16 type)
+{
+	__u32 from, there;
+
+	if (hook != HOOK_SKB_NETWORK && parse_ethernet(packet, key, &type, hook == HOOK_XDP ? 0 : VLAN_TAGS) < 0)
+		return PACKETS_TOO_SHORT;
+	if (type != bpf_htons(ETH_P_IP) && type != bpf_htons(ETH_P_IPV6)) {
+		if (!is_encapsulation(type) && (hook == HOOK_SKB_NETWORK || !is_vlan(type)))
+			return PACKETS_NOT_IP;
+		if (parse_link(ctx, hook, packet, key, depth, &type) < 0)
+			return PACKETS_TOO_SHORT;
+	}
+	if (config.tunnels && (type == bpf_htons(ETH_P_IP) || type == bpf_htons(ETH_P_IPV6)) &&
+	    may_be_tunnel(&packet->cursor, type)) {
+		from = found(type, packet->ip_offset);
+		there = look_inside(ctx, hook, packet, from);
+		if (there != FOUND_NOTHING)
+			packet->outer = from;
+		else
+			there = from;
+		type = move_to(ctx, hook, packet, there);
+		return parse_network(packet, key, type, ALIGNED_TO_TWO);
+	}
+	return parse_network(packet, key, type, ALIGNED_TO_FOUR);
+}
+
+/*
  * Everything a hook does. `depth` VLAN tags have been taken off the frame before it; `network` is the EtherType of
  * what a device without link layer carries.
  */
@@ -514,7 +796,7 @@ static __always_inline void meter(void *ctx, enum hook hook, struct packet *pack
 				  __be16 network)
 {
 	struct observation_point *point = find_point(key->interface, key->flow_direction);
-	__u32 packets = packet->segments, octets;
+	__u32 packets = packet->segments, octets, number;
 	enum packet_outcome outcome;
 	struct flow_slot *slot;
 
@@ -529,24 +811,25 @@ static __always_inline void meter(void *ctx, enum hook hook, struct packet *pack
 			return;
 	}
 
-	outcome = hook == HOOK_SKB_NETWORK ? parse_network(packet, key, network) :
-					     parse_ethernet(packet, key, depth);
+	outcome = parse(ctx, hook, packet, key, depth, network);
 	if (outcome != PACKETS_PARSED) {
 		count(point, outcome, packets);
 		return;
 	}
 	if (hook != HOOK_XDP && is_gso(packet))
 		packets = count_segments(ctx, point, key, packet, packets);
-	mask_key(key);
+	finish_key(ctx, hook, packet, key);
 	octets = packet->octets;
 	if (packets < packet->segments)
 		octets = (__u64)octets * packets / packet->segments;
 
-	slot = slot_of(ctx, hook, packet, key);
-	if (slot)
+	slot = slot_of(ctx, hook, packet, key, &number);
+	if (slot) {
+		detail_of_each(ctx, hook, packet, key, number, packets);
 		count_packets(slot, packet, packets, octets);
-	else
-		count(point, count_overflow(key, packets, octets) ? PACKETS_UNCOUNTED : PACKETS_OVERFLOW, packets);
+		return;
+	}
+	count(point, count_overflow(key, packets, octets) ? PACKETS_UNCOUNTED : PACKETS_OVERFLOW, packets);
 }
 
 /* Run by the agent, to learn what a jiffy is worth. */

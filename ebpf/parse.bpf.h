@@ -1,33 +1,26 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * From the first octet of a frame to the key of its flow. One function a header: it checks that the header is whole,
- * moves the cursor behind it and returns it, or NULL.
+ * From the IP header to the key of its flow. One function a header: it checks that the header is whole, moves the cursor
+ * behind it and returns it, or NULL.
  */
 #ifndef XFLOWD_PARSE_BPF_H
 #define XFLOWD_PARSE_BPF_H
 
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
-#include <linux/in.h>
-#include <linux/ip.h>
-#include <linux/ipv6.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
 #include "flow.h"
+#include "link.bpf.h"
 #include "packet.bpf.h"
 
 #define IPV4_FRAGMENT_OFFSET 0x1fff
 #define IPV6_FRAGMENT_OFFSET 0xfff8
+#define IPV6_MORE_FRAGMENTS 0x0001
+#define IPV6_FRAGMENT (IPV6_FRAGMENT_OFFSET | IPV6_MORE_FRAGMENTS)
 #define IPV6_EXTENSION_HEADERS 8 /* more of them than this, and the next one is taken for the protocol */
 #define IPV6_EXTENSIONS_MASK 0x7fff /* eight headers of 2,048 octets fit */
-#define VLAN_TAGS 2
-#define VLAN_ID 0x0fff
-
-struct vlan_tag {
-	__be16 tci;
-	__be16 type;
-};
 
 struct extension_header {
 	__u8 next;
@@ -40,61 +33,36 @@ struct ports {
 	__be16 destination;
 };
 
-/* The outermost tag becomes vlanId, the one behind it dot1qCustomerVlanId: one may have been taken off before. */
-static __always_inline void push_vlan(struct flow_key *key, int depth, __u16 tci)
+static __always_inline enum packet_outcome parse_ipv4(struct packet *packet, struct flow_key *key,
+						      enum alignment alignment)
 {
-	if (depth == 0)
-		key->vlan_id = tci & VLAN_ID;
-	else if (depth == 1)
-		key->dot1q_customer_vlan_id = tci & VLAN_ID;
-}
-
-/* From the tag of this depth to the EtherType of what they carry; -1 where the frame ends within one. */
-static __always_inline int parse_vlans(struct packet *packet, struct flow_key *key, __be16 *type, int depth)
-{
-	struct vlan_tag *tag;
-
-	for (; depth < VLAN_TAGS && is_vlan(*type); depth++) {
-		tag = take(&packet->cursor, sizeof(*tag));
-		if (!tag)
-			return -1;
-		push_vlan(key, depth, bpf_ntohs(tag->tci));
-		packet->ip_offset += sizeof(*tag);
-		*type = tag->type;
-	}
-	return 0;
-}
-
-static __always_inline enum packet_outcome parse_ipv4(struct packet *packet, struct flow_key *key)
-{
-	struct iphdr *ip = take(&packet->cursor, sizeof(*ip));
+	struct ipv4_header *ip = take(&packet->cursor, sizeof(*ip));
 	__u32 header_length;
-	__u8 first;
 
 	if (!ip)
 		return PACKETS_TOO_SHORT;
-	first = *(__u8 *)ip; /* no bit-fields: their order is that of the host where this is built */
-	header_length = (first & 0x0f) * 4;
+	header_length = (ip->version_length & 0x0f) * 4;
 	/*
 	 * What the header says and not what is there: of a frame of the least length the rest is padding, of one cut
 	 * short by a capture the packet was whole on the wire. Every meter of flows counts so, and collectors compare.
 	 */
-	packet->octets = bpf_ntohs(ip->tot_len);
-	if (first >> 4 != 4 || header_length < sizeof(*ip))
+	packet->octets = bpf_ntohs(ip->total_length);
+	if (ip->version_length >> 4 != 4 || header_length < sizeof(*ip))
 		return PACKETS_MALFORMED;
 	if (packet->octets < header_length && packet->segments == 1)
 		return PACKETS_MALFORMED;
 	if (header_length > sizeof(*ip) && !take(&packet->cursor, header_length - sizeof(*ip)))
 		return PACKETS_TOO_SHORT;
 
+	packet->told = length_told(packet);
 	packet->headers_length = header_length;
 	key->ip_version = 4;
 	key->protocol_identifier = ip->protocol;
-	key->source_ipv4_address = ip->saddr;
-	key->destination_ipv4_address = ip->daddr;
+	key->source_ipv4_address = word(ip->source, alignment);
+	key->destination_ipv4_address = word(ip->destination, alignment);
 	packet->ttl = ip->ttl;
-	packet->class_of_service = ip->tos;
-	packet->fragment = !!(ip->frag_off & bpf_htons(IPV4_FRAGMENT_OFFSET));
+	packet->class_of_service = ip->class_of_service;
+	packet->fragment = !!(ip->fragment & bpf_htons(IPV4_FRAGMENT_OFFSET));
 	return PACKETS_PARSED;
 }
 
@@ -106,23 +74,18 @@ struct extension_kind {
 	__u8 length_mask;
 	__u8 plus; /* 0: not an extension header */
 	__u8 shift;
-	__u8 pad;
+	__u8 seen; /* its bit in ipv6ExtensionHeaders (IANA 64) */
 	__be16 offset_mask; /* what of fragment_offset makes it a later fragment */
+	__be16 fragment_mask; /* and a fragment at all */
 };
 
 static const volatile struct extension_kind extension_kinds[256] = {
-	[PROTOCOL_HOP_BY_HOP] = { 0xff, 1, 3, 0, 0 },
-	[PROTOCOL_ROUTING] = { 0xff, 1, 3, 0, 0 },
-	[PROTOCOL_FRAGMENT] = { 0, 1, 3, 0, bpf_htons(IPV6_FRAGMENT_OFFSET) },
-	[PROTOCOL_AUTHENTICATION] = { 0xff, 2, 2, 0, 0 }, /* RFC 4302 2.2 */
-	[PROTOCOL_DESTINATION_OPTIONS] = { 0xff, 1, 3, 0, 0 },
+	[PROTOCOL_HOP_BY_HOP] = { 0xff, 1, 3, 1, 0, 0 },
+	[PROTOCOL_ROUTING] = { 0xff, 1, 3, 5, 0, 0 },
+	[PROTOCOL_FRAGMENT] = { 0, 1, 3, 4, bpf_htons(IPV6_FRAGMENT_OFFSET), bpf_htons(IPV6_FRAGMENT) },
+	[PROTOCOL_AUTHENTICATION] = { 0xff, 2, 2, 14, 0, 0 }, /* RFC 4302 2.2 */
+	[PROTOCOL_DESTINATION_OPTIONS] = { 0xff, 1, 3, 0, 0, 0 },
 };
-
-/* Octets of the packet by its own length field, which says nothing of a GSO packet. */
-static __always_inline __u32 length_told(const struct packet *packet)
-{
-	return is_gso(packet) ? ~0U : packet->octets;
-}
 
 /*
  * From the fixed header to the transport. Headers that do not fit into the frame end the walk: the packet still
@@ -134,7 +97,7 @@ static __always_inline void walk_extensions(struct packet *packet, struct flow_k
 	const volatile struct extension_kind *kind;
 	void *begin = packet->cursor.position;
 	struct extension_header *header;
-	__u32 told = length_told(packet);
+	__u32 told = packet->told;
 	__be16 fragment = 0;
 	__u32 offset = 0;
 	int i;
@@ -144,7 +107,7 @@ static __always_inline void walk_extensions(struct packet *packet, struct flow_k
 		header = begin + offset;
 		if (!kind->plus || fragment || (void *)(header + 1) > packet->cursor.end)
 			break;
-		if (sizeof(struct ipv6hdr) + offset + sizeof(*header) > told)
+		if (sizeof(struct ipv6_header) + offset + sizeof(*header) > told)
 			break;
 		fragment = header->fragment_offset & kind->offset_mask;
 		offset += ((header->length & kind->length_mask) + kind->plus) << (kind->shift & 3);
@@ -163,17 +126,17 @@ struct jumbo_header {
 	__u8 length;
 	__u8 option;
 	__u8 option_length;
-	__be32 jumbo_payload_length;
+	__be16 jumbo_payload_length[2];
 };
 
 #define OPTION_JUMBO_PAYLOAD 0xc2
 
 /* Kernels from 5.19 on write the header between their own layers only: no segment of the packet has it. */
-static __always_inline void drop_jumbo_header(struct packet *packet, const struct ipv6hdr *ip)
+static __always_inline void drop_jumbo_header(struct packet *packet, const struct ipv6_header *ip)
 {
 	const struct jumbo_header *jumbo = (const void *)(ip + 1);
 
-	if (!is_gso(packet) || ip->payload_len || ip->nexthdr != PROTOCOL_HOP_BY_HOP)
+	if (!is_gso(packet) || ip->payload_length || ip->next_header != PROTOCOL_HOP_BY_HOP)
 		return;
 	if ((void *)(jumbo + 1) > packet->cursor.end || jumbo->next != PROTOCOL_TCP || jumbo->length)
 		return;
@@ -183,26 +146,34 @@ static __always_inline void drop_jumbo_header(struct packet *packet, const struc
 	packet->length -= sizeof(*jumbo);
 }
 
-static __always_inline enum packet_outcome parse_ipv6(struct packet *packet, struct flow_key *key)
+/*
+ * Payload length 0 before hop-by-hop options says that one of these has the length: a jumbogram (RFC 2675 3), of which
+ * the option is not looked for. A GSO packet like that is BIG TCP's.
+ */
+static __always_inline enum packet_outcome parse_ipv6(struct packet *packet, struct flow_key *key,
+						      enum alignment alignment)
 {
-	struct ipv6hdr *ip = take(&packet->cursor, sizeof(*ip));
+	struct ipv6_header *ip = take(&packet->cursor, sizeof(*ip));
 	__u32 first;
 
 	if (!ip)
 		return PACKETS_TOO_SHORT;
-	first = bpf_ntohl(*(__be32 *)ip);
+	first = bpf_ntohl(word(ip, alignment));
 	if (first >> 28 != 6)
 		return PACKETS_MALFORMED;
-	packet->octets = bpf_ntohs(ip->payload_len) + sizeof(*ip);
+	if (!ip->payload_length && ip->next_header == PROTOCOL_HOP_BY_HOP && !is_gso(packet))
+		return PACKETS_JUMBOGRAM;
+	packet->octets = bpf_ntohs(ip->payload_length) + sizeof(*ip);
+	packet->told = length_told(packet);
 	packet->ttl = ip->hop_limit;
 	packet->class_of_service = first >> 20;
 	packet->flow_label = first & 0xfffff;
 	packet->headers_length = sizeof(*ip);
 
 	key->ip_version = 6;
-	__builtin_memcpy(key->source_ipv6_address, &ip->saddr, sizeof(key->source_ipv6_address));
-	__builtin_memcpy(key->destination_ipv6_address, &ip->daddr, sizeof(key->destination_ipv6_address));
-	walk_extensions(packet, key, ip->nexthdr);
+	copy_address(key->source_ipv6_address, ip->source, alignment);
+	copy_address(key->destination_ipv6_address, ip->destination, alignment);
+	walk_extensions(packet, key, ip->next_header);
 	drop_jumbo_header(packet, ip);
 	return PACKETS_PARSED;
 }
@@ -210,7 +181,7 @@ static __always_inline enum packet_outcome parse_ipv6(struct packet *packet, str
 /* The next `size` octets behind the IP headers, or NULL: what the frame has behind the packet's end is padding. */
 static __always_inline void *take_transport(struct packet *packet, __u32 skipped, __u32 size)
 {
-	if (packet->headers_length + skipped + size > length_told(packet))
+	if (packet->headers_length + skipped + size > packet->told)
 		return NULL;
 	return take(&packet->cursor, size);
 }
@@ -274,34 +245,20 @@ static __always_inline void parse_transport(struct packet *packet, struct flow_k
 	}
 }
 
-/* Behind the link layer: `type` says what comes. PACKETS_PARSED when the packet has a key. */
-static __always_inline enum packet_outcome parse_network(struct packet *packet, struct flow_key *key, __be16 type)
+/* Behind the link layer, or in a tunnel: `type` says what comes. PACKETS_PARSED when the packet has a key. */
+static __always_inline enum packet_outcome parse_network(struct packet *packet, struct flow_key *key, __be16 type,
+							 enum alignment alignment)
 {
 	enum packet_outcome outcome = PACKETS_NOT_IP;
 
 	if (type == bpf_htons(ETH_P_IP))
-		outcome = parse_ipv4(packet, key);
+		outcome = parse_ipv4(packet, key, alignment);
 	else if (type == bpf_htons(ETH_P_IPV6))
-		outcome = parse_ipv6(packet, key);
+		outcome = parse_ipv6(packet, key, alignment);
 	if (outcome != PACKETS_PARSED)
 		return outcome;
 	parse_transport(packet, key);
 	return PACKETS_PARSED;
-}
-
-/* `depth` tags have been taken off the frame and pushed already. */
-static __always_inline enum packet_outcome parse_ethernet(struct packet *packet, struct flow_key *key, int depth)
-{
-	struct ethhdr *ethernet = take(&packet->cursor, sizeof(*ethernet));
-	__be16 type;
-
-	if (!ethernet)
-		return PACKETS_TOO_SHORT;
-	packet->ip_offset = sizeof(*ethernet);
-	type = ethernet->h_proto;
-	if (parse_vlans(packet, key, &type, depth) < 0)
-		return PACKETS_TOO_SHORT;
-	return parse_network(packet, key, type);
 }
 
 #endif

@@ -9,6 +9,7 @@
 #define XFLOWD_TUNNEL_BPF_H
 
 #include "flow.h"
+#include "link.bpf.h"
 #include "packet.bpf.h"
 
 #define GRE_CHECKSUM 0x8000
@@ -33,36 +34,10 @@ struct udp_tunnel_header {
 	__be16 network[2];
 };
 
-/* An inner header lies at any multiple of two: nothing longer is read of it at once. */
+/* As the headers of packet.bpf.h: of an inner frame. */
 struct inner_ethernet {
 	__be16 addresses[6];
 	__be16 type;
-};
-
-struct inner_ipv4 {
-	__u8 version_length;
-	__u8 class_of_service;
-	__be16 total_length;
-	__be16 fragment[2];
-	__u8 ttl;
-	__u8 protocol;
-	__be16 rest[5];
-};
-
-struct inner_ipv6 {
-	__u8 version_class;
-	__u8 rest[3];
-	__be16 payload_length;
-	__u8 next_header;
-	__u8 hop_limit;
-	__be16 addresses[16];
-};
-
-struct inner_tcp {
-	__be16 ports_and_numbers[6];
-	__u8 data_offset;
-	__u8 flags;
-	__be16 rest[3];
 };
 
 /* The EtherType of what the tunnel carries; 0 where it is none of those known. */
@@ -127,7 +102,7 @@ static __always_inline __be16 parse_inner_ethernet(struct cursor *cursor)
  */
 static __always_inline int parse_inner_ipv4(struct cursor *cursor, __u32 segment_size)
 {
-	struct inner_ipv4 *ip = take(cursor, sizeof(*ip));
+	struct ipv4_header *ip = take(cursor, sizeof(*ip));
 	__u32 length, words;
 
 	if (!ip)
@@ -141,13 +116,13 @@ static __always_inline int parse_inner_ipv4(struct cursor *cursor, __u32 segment
 
 static __always_inline int parse_inner_ipv6(struct cursor *cursor, __u32 segment_size)
 {
-	struct inner_ipv6 *ip = take(cursor, sizeof(*ip));
+	struct ipv6_header *ip = take(cursor, sizeof(*ip));
 	__u32 length;
 
 	if (!ip)
 		return -1;
 	length = bpf_ntohs(ip->payload_length);
-	if (ip->version_class >> 4 != 6 || (length && length + sizeof(*ip) <= segment_size))
+	if (*(__u8 *)ip >> 4 != 6 || (length && length + sizeof(*ip) <= segment_size))
 		return -1;
 	return ip->next_header;
 }
@@ -155,7 +130,7 @@ static __always_inline int parse_inner_ipv6(struct cursor *cursor, __u32 segment
 /* Octets of the transport header, which need not be in the frame as a whole; 0 where it is none that GSO cuts. */
 static __always_inline __u32 inner_transport_length(struct cursor *cursor, int protocol)
 {
-	struct inner_tcp *tcp;
+	struct tcp_header *tcp;
 
 	if (protocol == PROTOCOL_UDP)
 		return 8;

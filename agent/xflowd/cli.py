@@ -32,6 +32,7 @@ examples:
   xflowd replay trace.pcap                      its flows, on the terminal
   xflowd replay trace.pcapng --format json      the same, an object a line
   zcat trace.pcap.gz | xflowd replay - -n 192.0.2.10:2055 -v ipfix
+  xflowd replay trace.pcap -k proto -e default,minimumTTL,maximumTTL --format json
 """
 
 _COLLECT_EXAMPLES = """\
@@ -44,6 +45,19 @@ _STATUS_EXAMPLES = """\
 examples:
   xflowd status                                 where each packet went, by interface; the table; each collector
   xflowd status --json | jq .totals             the same as one object, for programs
+"""
+
+
+_ELEMENTS_EXAMPLES = """\
+examples:
+  xflowd elements | grep -i vlan
+  xflowd elements --json | jq -r '.[] | select(.needs == null) | .name'
+
+in the configuration:
+  [template wide]
+  elements = default, minimumTTL, maximumTTL
+  [collector NAME]
+  template = wide
 """
 
 
@@ -77,6 +91,8 @@ def _configured(options: argparse.Namespace) -> Config:
         protocol=options.protocol,
         sampling=options.sampling,
         timeouts=options.timeout or (),
+        key=options.key,
+        elements=options.elements,
     )
 
 
@@ -112,13 +128,21 @@ def _status(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> int:
     config = load(options.configuration)
-    from xflowd.config import unmatched  # noqa: PLC0415
+    from xflowd.config import doubtful, unmatched  # noqa: PLC0415
     from xflowd.edge.network import interfaces  # noqa: PLC0415
 
     for pattern in unmatched(config.meter.interfaces, [interface.name for interface in interfaces()]):
         print(f"xflowd: {options.configuration} [meter] interfaces: warning: nothing matches {pattern} now")
+    for doubt in doubtful(config):
+        print(f"xflowd: {options.configuration} warning: {doubt}")
     print(f"{options.configuration}: no faults found")
     return 0
+
+
+def _elements(options: argparse.Namespace) -> int:
+    from xflowd import listing  # noqa: PLC0415
+
+    return listing.run(options.json)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -130,6 +154,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_replay(commands)
     _add_collect(commands)
     _add_check(commands)
+    _add_elements(commands)
     return parser
 
 
@@ -193,6 +218,12 @@ def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.set_defaults(command=_check)
 
 
+def _add_elements(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _add(commands, "elements", "list what a record can tell of a flow, by IANA's names", _ELEMENTS_EXAMPLES)
+    parser.add_argument("--json", action="store_true", help="print it as one list of objects")
+    parser.set_defaults(command=_elements)
+
+
 def _add_file_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-c", "--configuration", metavar="FILE", help="read this file; options given beside it win")
 
@@ -213,6 +244,13 @@ def _add_export_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         metavar="active=TIME|idle=TIME",
         help="end a flow that is this old, or idle for so long: 90, 90s, 1m30s",
+    )
+    parser.add_argument("-k", "--key", metavar="KEY", help="tell flows apart by ip, proto, full, vlan, ether, or names")
+    parser.add_argument(
+        "-e",
+        "--elements",
+        metavar="NAMES",
+        help="what a record tells, say default,minimumTTL; see xflowd elements (printed with --format json)",
     )
     _add_format_option(parser)
 

@@ -80,6 +80,7 @@ class CollectorSink:
             max_payload=config.max_payload,
             template_refresh_ns=config.template_refresh * 10**9,
             sampling=announcement(sampling),
+            elements=config.elements,
         )
         self.outbox = Outbox(memory)
         if self.outbox.capacity < frame_octets(config.max_payload):

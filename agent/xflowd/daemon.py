@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from xflowd import loop
 from xflowd.collectors import CollectorSink, drain, identity
-from xflowd.config import Collector, Config, ConfigError, Sampling, SamplingMode, is_pattern, unmatched
+from xflowd.config import Collector, Config, ConfigError, Sampling, SamplingMode, doubtful, is_pattern, unmatched
 from xflowd.config.problem import shown
 from xflowd.edge import instance, network, privileges
 from xflowd.edge.asking import ControlError
@@ -37,6 +37,7 @@ from xflowd.reporting import Baselines, report
 from xflowd.routes import Routes
 from xflowd.settings import StartError, load_options, metered, timeouts, with_default_interface
 from xflowd.summary import not_metered, summary
+from xflowd.systems import Systems, fault
 
 log = logging.getLogger(__name__)
 
@@ -55,9 +56,10 @@ class Agent:
         self._unslotted, self._was_pressed = (0, 0), False
         self._printer: Printer | None = None
         self.started_ns = time.monotonic_ns()
+        self._routes, self._systems = Routes(), Systems()
         present = network.interfaces()
         self.config = with_default_interface(config)
-        self._warn_unmatched(present)
+        self._warn(present)
         self._lasting = Lasting(instance.name())
         self._journal = self._lasting.journal
         try:
@@ -65,7 +67,7 @@ class Agent:
         except BaseException:
             self._give_back()
             raise
-        self.watch, self._routes = network.Watch(network.LINKS), Routes()
+        self.watch = network.Watch(network.LINKS)
 
     def run(self, signals: Signals) -> None:
         """Meter and export until SIGTERM or SIGINT, then end every flow and leave the host as it was.
@@ -114,9 +116,9 @@ class Agent:
         now = self._clock.now()
         try:
             self.pipeline.kernel.adjust_clock()
-            self.pipeline.prefixes = self._routes.changed(now) or self.pipeline.prefixes
         except OSError as error:
             self._troubles.tell(str(error), now.monotonic_ns)
+        self._routes.follow(now.monotonic_ns)
         outcomes = self.pipeline.outcomes()
         ignored = not_metered(outcomes)
         for collector in self.collectors:
@@ -153,7 +155,8 @@ class Agent:
         before, self.config = self.config, config
         self._reload_collectors(before)
         self.pipeline.configure(timeouts(config), self._sinks())
-        self._warn_unmatched(present)
+        self._systems.reload(config.meter.as_table)
+        self._warn(present)
         if before.meter.hook is not config.meter.hook:
             self.points.close()
         if before.agent != config.agent:
@@ -186,6 +189,15 @@ class Agent:
         self._journal.commit()
         self.control = _control_server({"status": lambda _: report(self, self._clock.now())})
         self._lessen_rights()
+        self._read_systems()
+
+    def _read_systems(self) -> None:
+        """With the rights that reading them again will have."""
+        try:
+            self._systems.load(self.config.meter.as_table)
+        except OSError as error:
+            self.control.close()
+            raise StartError(f"[meter] as_table: {fault(error)}") from None
 
     def _empty(self, tables: list[Table]) -> None:
         """Older tables give up their flows, one after the other; the last is the one to meter into."""
@@ -196,6 +208,7 @@ class Agent:
             self._sinks(),
             self._journal,
             own=self._own_traffic,
+            lookups=(self._routes, self._systems),
             table=first.number,
         )
         now = self._clock.now()
@@ -275,7 +288,7 @@ class Agent:
         if self.collectors:
             return list(self.collectors)
         if self._printer is None:
-            self._printer = Printer(self._style, self.names)
+            self._printer = Printer(self._style, self.names, self.config.elements)
         self._printer.sampling_interval = self.config.sampling.rate
         return [self._printer]
 
@@ -341,9 +354,11 @@ class Agent:
             if not len(self.points) or any(name == one and not is_pattern(one) for one in self.config.meter.interfaces):
                 raise StartError(f"interface {shown(name)}: {reason}")
 
-    def _warn_unmatched(self, present: list[network.Interface]) -> None:
+    def _warn(self, present: list[network.Interface]) -> None:
         for pattern in unmatched(self.config.meter.interfaces, [interface.name for interface in present]):
             log.warning("no interface matches %s now: it is metered when it appears", shown(pattern))
+        for doubt in doubtful(self.config):
+            log.warning("%s", doubt)
 
     def _wait_for_names(self) -> None:
         """Give name servers a moment, so that the first templates go out at once."""

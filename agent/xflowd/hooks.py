@@ -6,7 +6,7 @@ import ctypes as c
 import errno
 import logging
 
-from xflowd.config import FlowKey, Hook, Meter
+from xflowd.config import Hook, KeyField, Meter
 from xflowd.config.problem import shown
 from xflowd.edge import attach, libbpf, network
 from xflowd.edge.kernel import Kernel
@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 
 DIRECTION_NAMES = {INGRESS: "ingress", EGRESS: "egress"}
 _TCX = {INGRESS: libbpf.BPF_TCX_INGRESS, EGRESS: libbpf.BPF_TCX_EGRESS}
+_VLANS = {KeyField.VLAN, KeyField.CUSTOMER_VLAN}
 _MOST_PROGRAMS = 64  # at one tcx hook: BPF_MPROG_MAX of the kernel
 
 
@@ -104,7 +105,7 @@ def _xdp_obstacle(meter: Meter, interface: Interface, direction: int) -> str | N
         return None
     if interface.kind == "veth":
         return "a veth copies every packet for it"
-    if meter.key is not FlowKey.VLAN or not interface.carries_vlans:
+    if not _VLANS.intersection(meter.key) or not interface.carries_vlans:
         return None
     try:
         strips = strips_vlan_tags(interface.name)

@@ -18,7 +18,6 @@ from xflowd.metering import expiry
 from xflowd.metering.flow import FLOW, INGRESS, FlowEndReason, Place
 from xflowd.metering.instant import Instant
 from xflowd.metering.overflow import OverflowFlows
-from xflowd.metering.prefixes import PrefixTable
 from xflowd.metering.pressure import Pressure
 from xflowd.metering.table import Records, SlotState, flows
 from xflowd.notices import Notice, counted
@@ -52,6 +51,13 @@ class Sink(Protocol):
         """Whether take() would send something even without flows."""
 
 
+class Lookup(Protocol):
+    """What knows of ended flows more than their packets tell."""
+
+    def fill(self, flows: Records) -> None:
+        """Set columns of flows (of FLOW)."""
+
+
 @dataclass(slots=True)
 class FlowCounters:
     """What became of flows and their packets."""
@@ -77,14 +83,14 @@ class Pipeline:
         journal: Journal,
         *,
         own: OwnTraffic | None = None,
+        lookups: Sequence[Lookup] = (),
         table: int = 1,
     ) -> None:
         """`table` numbers the kernel's table among all that this journal has known: see switch()."""
         self.kernel, self.sinks, self._journal, self._own = kernel, sinks, journal, own
-        self.timeouts, self.table = timeouts, table
+        self.timeouts, self._lookups, self.table = timeouts, lookups, table
         self.pressure = Pressure(timeouts.idle_ns)
         self.counters = FlowCounters()
-        self.prefixes = PrefixTable([])
         self.live = 0
         self._failed = False
         self._troubles = Notice()
@@ -197,7 +203,8 @@ class Pipeline:
         for at in range(0, len(numbers), at_once):
             part = slice(at, at + at_once)
             ended = flows(self.kernel.records(numbers[part]), reasons[part])
-            self.prefixes.fill(ended)
+            for lookup in self._lookups:
+                lookup.fill(ended)
             self._give(numbers[part], ended, now)
         self._give_overflow(now, is_all=not len(numbers))
         self.kernel.release(np.concatenate([numbers, found.discarded]))

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
 
 from xflowd.edge.terminal import JsonLines, Table, terminal_size
+from xflowd.exporting.catalogue import DEFAULT_WORD, IP_VERSIONS, fields_text
 from xflowd.exporting.clock import message_clock
-from xflowd.exporting.records import RecordContext, fill
+from xflowd.exporting.fillers import RecordContext
+from xflowd.exporting.records import fill
 from xflowd.metering.instant import Instant
 from xflowd.metering.table import Records
-from xflowd.wire.template import Template
-from xflowd.wire.templates import IPFIX
+from xflowd.wire.template import Template, fields_of
 
 _PORTION = 1024  # flows printed at once
 
@@ -27,11 +28,12 @@ def output(style: str, names: Mapping[int, str] | None = None) -> Table | JsonLi
 
 
 class Printer:
-    """Prints flows as they end: the records are those of IPFIX."""
+    """Prints flows as they end: the records are those of IPFIX, with `elements` where they are chosen."""
 
-    def __init__(self, style: str, names: Mapping[int, str], sampling_interval: int = 1) -> None:
-        self._output = output(style, names)
-        self.sampling_interval = sampling_interval
+    def __init__(self, style: str, names: Mapping[int, str], elements: Sequence[str] = ()) -> None:
+        self._output, self._names = output(style, names), names
+        self._templates = {version: _template(version, elements or (DEFAULT_WORD,)) for version in IP_VERSIONS}
+        self.sampling_interval = 1
         self.portion = _PORTION
 
     @property
@@ -41,11 +43,11 @@ class Printer:
 
     def take(self, ended: Records, now: Instant) -> None:
         """Print flows of type FLOW."""
-        for version, template in ((4, IPFIX.ipv4), (6, IPFIX.ipv6)):
+        for version, template in self._templates.items():
             chosen = ended[ended["ip_version"] == version]
             if len(chosen):
                 clock = message_clock(now, int(chosen["flow_end_ns"].max()))
-                records = fill(template, chosen, RecordContext(clock, self.sampling_interval))
+                records = fill(template, chosen, RecordContext(clock, self.sampling_interval, self._names))
                 self._output.write(records.view(readable(template)))
 
     def commit(self) -> None:
@@ -57,6 +59,11 @@ class Printer:
     def due(self, now: Instant) -> bool:
         """Nothing is printed without flows."""
         return False
+
+
+def _template(ip_version: int, elements: Sequence[str]) -> Template:
+    """The record that is printed; it needs no number and no padding."""
+    return Template(0, fields_of(fields_text("ipfix", ip_version, elements)))
 
 
 @lru_cache(maxsize=64)

@@ -82,7 +82,7 @@ class Replay:
 def run(path: str, config: Config, style: str) -> int:
     """Replay a capture to the configuration's collectors, or to the terminal. The exit code."""
     collectors = [CollectorSink(one, config.sampling, bytearray(one.queue)) for one in config.collectors]
-    sinks: list[Sink] = list(collectors) or [Printer(style, _INTERFACE)]
+    sinks: list[Sink] = list(collectors) or [Printer(style, _INTERFACE, config.elements)]
     for collector in collectors:
         collector.interfaces = _INTERFACE
         if not collector.ready(Instant(0, 0)):

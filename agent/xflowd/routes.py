@@ -1,29 +1,101 @@
-"""The routing table as the agent knows it: read again when it changes, and not all the time while it keeps changing."""
+"""Prefix lengths, as the host's routes have them: from its tables, or from the kernel where tables cannot say."""
 
 from __future__ import annotations
 
-from xflowd.edge import network
-from xflowd.metering.instant import Instant
-from xflowd.metering.prefixes import PrefixTable
+import logging
+import threading
+import time
 
-_PAUSE_NS = 10_000_000_000
+import numpy as np
+import numpy.typing as npt
+
+from xflowd.edge import network, routing
+from xflowd.edge.answers import RouteAnswers
+from xflowd.edge.routing import PolicyError
+from xflowd.metering import questions
+from xflowd.metering.prefixes import RoutingTables
+from xflowd.metering.table import Records
+from xflowd.notices import Notice, counted
+
+log = logging.getLogger(__name__)
+
+_PAUSE_NS = 1_000_000_000
+_SHARE = 20  # reading takes one part in so many of the time, however often routes change
+_MOST_ASKED = 10_000  # a second: 3 to 5 microseconds each
 
 
 class Routes:
-    """Prefix lengths by the main table."""
+    """The routes as they were read last, in a thread of their own where the agent is at work already."""
 
     def __init__(self) -> None:
+        """Reads the routes; where that fails, it is told, and tried again."""
         self._watch = network.Watch(network.ROUTES)
-        self._read_ns: int | None = None
-
-    def changed(self, now: Instant) -> PrefixTable | None:
-        """The table, where it is another one now. Raises OSError where it cannot be read: it stays as it was."""
-        recently = self._read_ns is not None and now.monotonic_ns < self._read_ns + _PAUSE_NS
-        if recently or not (self._watch.changed() or self._read_ns is None):
-            return None
-        self._read_ns = now.monotonic_ns
-        return PrefixTable(network.prefixes())
+        self._answers = RouteAnswers()
+        self._known: RoutingTables | PolicyError = RoutingTables()
+        self._fault = ""
+        self._reader: threading.Thread | None = None
+        self._next_ns, self._stale = 0, False
+        self._room, self._unasked = _MOST_ASKED, 0
+        self._notice, self._overload = Notice(), Notice()
+        self._read()
 
     def close(self) -> None:
-        """Stop listening."""
+        """Follow routes no more."""
         self._watch.close()
+        self._answers.close()
+
+    def follow(self, now_ns: int) -> None:
+        """To be called once a second: read the routes again if they have changed, and say what is amiss."""
+        self._room = _MOST_ASKED
+        self._stale |= self._watch.changed()
+        self._notice.tell(self._fault and f"prefix lengths stay as they were: {self._fault}", now_ns)
+        if self._unasked:
+            text = (
+                f"{counted(self._unasked, 'flow')} without prefix lengths: more than the kernel is asked of in a second"
+            )
+            self._overload.tell(text, now_ns)
+        if not self._stale or now_ns < self._next_ns or (self._reader and self._reader.is_alive()):
+            return
+        self._stale = False
+        self._reader = threading.Thread(target=self._read, name="routes", daemon=True)
+        self._reader.start()
+
+    def fill(self, flows: Records) -> None:
+        """Set sourcePrefixLength and destinationPrefixLength of flows (of FLOW); 0 where nothing is known."""
+        policy = self._known
+        if isinstance(policy, RoutingTables):
+            policy.fill(flows)
+            return
+        try:
+            flows["destination_prefix_length"] = self._asked(questions.there(flows, by_port=policy.by_port)).clip(0)
+            way_back = questions.back(flows, by_port=policy.by_port)
+            lengths = self._asked(way_back)
+            refused = np.flatnonzero(lengths < 0)
+            lengths[refused] = self._asked(questions.plain(way_back[refused]))
+            flows["source_prefix_length"] = lengths.clip(0)
+        except OSError as error:
+            self._fault, self._stale = str(error), True
+
+    def _asked(self, asked: Records) -> npt.NDArray[np.int16]:
+        """What the kernel answers, -1 where it has no route; but 0 behind the most that it is asked in a second."""
+        distinct, which = questions.distinct(asked)
+        lengths = np.zeros(len(distinct), np.int16)
+        room = max(0, self._room)
+        self._room -= len(distinct)
+        lengths[:room] = self._answers.lengths(distinct[:room])
+        lengths[~distinct["destination_address"].any(axis=1)] = 0  # to the kernel, none is this host
+        self._unasked += int(np.count_nonzero(which >= room))
+        return lengths[which]
+
+    def _read(self) -> None:
+        began_ns = time.monotonic_ns()
+        try:
+            self._known, self._fault = routing.tables(), ""
+        except PolicyError as policy:
+            if isinstance(self._known, RoutingTables):
+                log.info("prefix lengths are asked of the kernel, flow by flow: %s", policy)
+            self._known, self._fault = policy, ""
+        except OSError as error:
+            self._fault, self._stale = str(error), True
+        now_ns = time.monotonic_ns()
+        self._next_ns = now_ns + max(_PAUSE_NS, _SHARE * (now_ns - began_ns))

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from xflowd.config import Config, FlowKey, SamplingMode, matching
+from xflowd.config import Config, SamplingMode, Tunnels, matching
 from xflowd.edge import network
 from xflowd.edge.loading import LoadOptions
+from xflowd.exporting.catalogue import details
 from xflowd.metering.expiry import Timeouts
 from xflowd.observing import buckets
 
@@ -31,9 +32,12 @@ def metered(config: Config, present: Iterable[network.Interface]) -> list[int]:
 def load_options(config: Config, indexes: list[int]) -> LoadOptions:
     """What of the configuration is fixed when the programs are loaded; `indexes` are of the interfaces to meter."""
     sampled = config.sampling.mode is not SamplingMode.NONE
+    chosen = details(config.elements).union(*(details(collector.elements) for collector in config.collectors))
     return LoadOptions(
         max_flows=config.meter.max_flows,
-        key_fields=("KEY_VLAN",) if config.meter.key is FlowKey.VLAN else (),
+        key_fields=tuple(f"KEY_{field.name}" for field in config.meter.key),
+        details=tuple(sorted(chosen)),
+        tunnels_inner=config.meter.tunnels is Tunnels.INNER,
         sampling_rate=config.sampling.rate if sampled else 1,
         sampling_random=config.sampling.mode is SamplingMode.RANDOM,
         buckets=buckets(indexes),

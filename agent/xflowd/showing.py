@@ -103,7 +103,7 @@ def _point(point: Point, digits: int) -> list[str]:
 
 def _point_terms(point: Point) -> dict[str, int]:
     packets, placed = point["packets"], point["placed"]
-    ignored = {reason: packets[reason] for reason in ("not_ip", "too_short", "malformed", "lost")}
+    ignored = {reason: packets[reason] for reason in ("not_ip", "too_short", "malformed", "jumbogram", "lost")}
     if placed:
         return {**_placed(placed), "sampled_out": packets["sampled_out"], **ignored, "difference": placed["difference"]}
     here = {"in_flows": point["in_flows"], "overflow": packets["overflow"], "sampled_out": packets["sampled_out"]}

@@ -20,6 +20,7 @@ class Packets(TypedDict):
     not_ip: int
     too_short: int
     malformed: int
+    jumbogram: int
     overflow: int  # no slot was free: in an overflow record, which is exported
     lost: int  # no overflow record was to be had either
 
@@ -152,6 +153,7 @@ def packets(outcomes: Mapping[str, int]) -> Packets:
         not_ip=int(outcomes["PACKETS_NOT_IP"]),
         too_short=int(outcomes["PACKETS_TOO_SHORT"]),
         malformed=int(outcomes["PACKETS_MALFORMED"]),
+        jumbogram=int(outcomes["PACKETS_JUMBOGRAM"]),
         overflow=int(outcomes["PACKETS_OVERFLOW"]),
         lost=int(outcomes["PACKETS_UNCOUNTED"]),
     )
@@ -227,5 +229,6 @@ def not_metered(counted: Packets) -> dict[str, int]:
         "not_ip": counted["not_ip"],
         "too_short": counted["too_short"],
         "malformed": counted["malformed"],
+        "jumbogram": counted["jumbogram"],
         "lost": counted["lost"],
     }

@@ -17,6 +17,7 @@ _OUTCOMES = {
     "PACKETS_NOT_IP": "not IP",
     "PACKETS_TOO_SHORT": "too short",
     "PACKETS_MALFORMED": "malformed",
+    "PACKETS_JUMBOGRAM": "jumbogram",
     "PACKETS_UNCOUNTED": "lost: table and overflow records full",
 }
 

@@ -13,6 +13,7 @@ import agent_cost
 import flood_cost
 import kernel_cost
 import live
+from kernel_cost import OPTIONS
 
 CAPTURES = Path(__file__).resolve().parents[3] / "shared" / "captures"
 
@@ -22,6 +23,10 @@ ROWS: tuple[tuple[str, str, str, str], ...] = (
     ("kernel_known_flow_ns", "a packet of a known flow, over an empty program", "ns", "<= 30"),
     ("kernel_random_65536_ns", "one of 65,536 flows at random, in all", "ns", "<= 110"),
     ("kernel_new_flow_ns", "the first packet of a flow, over an empty program", "ns", ""),
+    *(
+        (f"option_{name}_ns", f"a known flow with {name.replace('_', ' ')}, over the default", "ns", "")
+        for name in OPTIONS
+    ),
     ("live_nobody_pps", "tcpreplay over veth, nobody there", "packets/s", ""),
     ("live_pps", "tcpreplay over veth, past xflowd", "packets/s", ""),
     ("live_lost_packets", "of these lost by xflowd", "packets", "<= 0"),
@@ -67,6 +72,7 @@ def steps(directory: Path, live_too: bool) -> list[Callable[[], dict[str, float]
     """What is measured, in this order: the quiet things first."""
     quiet: list[Callable[[], dict[str, float]]] = [
         lambda: kernel_cost.measure(directory),
+        kernel_cost.measure_options,
         lambda: {"scan_1048576_ms": agent_cost.scan_ms()},
         lambda: {"export_records_per_second": agent_cost.export_records_per_second()},
     ]

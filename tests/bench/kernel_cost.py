@@ -5,16 +5,30 @@ from __future__ import annotations
 import ctypes as c
 import struct
 import subprocess
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from xflowd.edge import libbpf
 from xflowd.edge.kernel import Kernel
-from xflowd.edge.loading import LoadOptions
+from xflowd.edge.loading import DEFAULT_KEY, LoadOptions
 
 _HERE = Path(__file__).parent
 _RUNS, _REPEAT = 5, 2_000_000
+_DEFAULT = LoadOptions(max_flows=1024, programs=("read_clocks", "xdp_ingress"))
+#: Name → what is other than the default.
+OPTIONS: dict[str, dict[str, Any]] = {
+    "key_ip": {"key_fields": ("KEY_SOURCE_ADDRESS", "KEY_DESTINATION_ADDRESS")},
+    "key_ether": {"key_fields": (*DEFAULT_KEY, "KEY_SOURCE_MAC", "KEY_DESTINATION_MAC")},
+    "tunnels_inner": {"tunnels_inner": True},
+    "details_mpls": {"details": ("DETAIL_MPLS",)},
+    "details_fragments": {"details": ("DETAIL_FRAGMENTS",)},
+    "details_options": {"details": ("DETAIL_OPTIONS",)},
+    "details_tcp": {"details": ("DETAIL_TCP",)},
+    "details_tcp_counts": {"details": ("DETAIL_TCP_COUNTS",)},
+}
 
 
 def frame() -> bytes:
@@ -69,6 +83,18 @@ def measure(build: Path) -> dict[str, float]:
     kernel.close()
     results["kernel_new_flow_ns"] = _new_flow(build)
     return results
+
+
+def measure_options() -> dict[str, float]:
+    """What each option adds to a packet of a known flow: nanoseconds over the default, in turns with it."""
+    totals = {name: float("inf") for name in ("default", *OPTIONS)}
+    kernels = {name: Kernel(replace(_DEFAULT, **OPTIONS.get(name, {}))) for name in totals}
+    for _ in range(2 * _RUNS):
+        for name, kernel in kernels.items():
+            totals[name] = min(totals[name], _run(kernel.program("xdp_ingress"), _REPEAT // 2))
+    for kernel in kernels.values():
+        kernel.close()
+    return {f"option_{name}_ns": totals[name] - totals["default"] for name in OPTIONS}
 
 
 def _new_flow(build: Path) -> float:

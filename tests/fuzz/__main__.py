@@ -80,14 +80,15 @@ def _on_host(directory: Path, seeds: list[Seed], options: argparse.Namespace) ->
 
 def _in_kernel(directory: Path, seeds: list[Seed], options: argparse.Namespace, deadline: float) -> str:
     library, of_seeds = building.library(directory), banks(seeds + fuzzing.read_found(directory / "seeds"))
-    batches = -(-options.loaded // len(DIRECTIONS) // BATCH)
-    for left, program in zip(range(len(DIRECTIONS), 0, -1), DIRECTIONS, strict=True):
+    runs = [(program, inside) for program in DIRECTIONS for inside in (False, True)]
+    batches = -(-options.loaded // len(runs) // BATCH)
+    for left, (program, inside) in zip(range(len(runs), 0, -1), runs, strict=True):
         began = time.monotonic()
         until = began + max(0.0, deadline - began) / left
-        with closing(Loaded(library, program)) as loaded:
+        with closing(Loaded(library, program, inside=inside)) as loaded:
             done, fault = _batches(loaded, of_seeds[loaded.bare], options.seed, batches, until)
         rate = done * BATCH / (time.monotonic() - began)
-        print(f"{program}: {done * BATCH:,} packets, {rate:,.0f} a second")
+        print(f"{program}{', inner headers' if inside else ''}: {done * BATCH:,} packets, {rate:,.0f} a second")
         if fault:
             return fault
     return ""

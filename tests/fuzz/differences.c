@@ -17,7 +17,7 @@ static const struct field {
 	FIELD(source_port),  FIELD(destination_port), FIELD(vlan_id),	     FIELD(customer_vlan_id),
 	FIELD(protocol),     FIELD(ip_version),	      FIELD(ttl),	     FIELD(class_of_service),
 	FIELD(tcp_flags),    FIELD(later_fragment),   FIELD(dropped),	     FIELD(source),
-	FIELD(destination),
+	FIELD(destination),  FIELD(network_at),
 };
 
 int same_meaning(const struct meaning *a, const struct meaning *b)

@@ -18,7 +18,7 @@ class _Meaning(c.Structure):
     """struct meaning of reference.h"""
 
     _fields_ = [
-        *((name, c.c_uint32) for name in ("outcome", "octets", "headers_length", "flow_label")),
+        *((name, c.c_uint32) for name in ("outcome", "octets", "headers_length", "flow_label", "network_at")),
         *((name, c.c_uint16) for name in ("source_port", "destination_port", "vlan_id", "customer_vlan_id")),
         *((name, c.c_uint8) for name in ("protocol", "ip_version", "class_of_service", "ttl")),
         *((name, c.c_uint8) for name in ("tcp_flags", "later_fragment", "dropped", "pad")),

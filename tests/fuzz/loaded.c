@@ -119,6 +119,9 @@ static int can_run(const uint8_t *frame, uint32_t length, int xdp)
 	return length >= least;
 }
 
+/* Whether inner headers count in the programs that are run. */
+int inside;
+
 void read_spoilt(const uint8_t *frame, struct spoilt *packet, int network)
 {
 	struct reading reading = {
@@ -129,6 +132,7 @@ void read_spoilt(const uint8_t *frame, struct spoilt *packet, int network)
 		.whole_length = packet->length,
 		.segments = packet->segments ? packet->segments : 1,
 		.segment_size = packet->segment_size,
+		.inside = inside,
 	};
 
 	packet->meaning = read_packet(&reading);
@@ -143,11 +147,8 @@ static void add_segments(const uint8_t *frame, struct spoilt *packet, int networ
 		return;
 	packet->segment_size = size; /* what the headers are may depend on it */
 	read_spoilt(frame, packet, network);
-	at = network ? 0 : 14 + 4 * (ether_type(frame) == 0x8100 || ether_type(frame) == 0x88a8);
-	if (at == 18 && (frame[16] << 8 | frame[17]) != (packet->meaning.ip_version == 4 ? 0x0800 : 0x86dd))
-		at = 22;
-	at += packet->meaning.dropped;
-	if (packet->length <= at + packet->meaning.headers_length + size) {
+	at = packet->meaning.network_at + packet->meaning.dropped;
+	if (packet->meaning.outcome != PACKETS_PARSED || packet->length <= at + packet->meaning.headers_length + size) {
 		packet->segment_size = 0;
 		return;
 	}

@@ -48,11 +48,12 @@ def banks(seeds: Sequence[Seed]) -> dict[bool, Bank]:
 class Loaded:
     """One hook's program with a table of its own, emptied after each batch. `bare`: its packets have no link layer."""
 
-    def __init__(self, library: Path, program: str) -> None:
-        """`library` is building.library(). Raises LoadError."""
+    def __init__(self, library: Path, program: str, *, inside: bool = False) -> None:
+        """`library` is building.library(); `inside`: by inner headers. Raises LoadError."""
         self.program = program
-        self.kernel = Kernel(LoadOptions(2 * BATCH, programs=("read_clocks", program)))
+        self.kernel = Kernel(LoadOptions(2 * BATCH, tunnels_inner=inside, programs=("read_clocks", program)))
         self._library = c.CDLL(os.fspath(library))
+        self._inside = inside
         self.bare = program.endswith("_network")
         self._is_xdp = program == "xdp_ingress"
         self._outcome_names = {one.value: one.name for one in self.kernel.layout.enumeration("packet_outcome")}
@@ -64,6 +65,7 @@ class Loaded:
     def spoil(self, bank: Bank, seed: int, count: int = BATCH) -> tuple[Rows, Packets]:
         """`count` packets that this hook can be shown, with what the reference says of each."""
         rows, packets = np.zeros((count, _ROW), np.uint8), np.zeros(count, SPOILT)
+        c.c_int.in_dll(self._library, "inside").value = self._inside
         self._library.spoil(
             _at(bank.rows), _at(bank.lengths), c.c_uint32(len(bank.rows)), c.c_uint64(seed),
             c.c_int(self._is_xdp), c.c_int(self.bare), _at(rows), _at(packets), c.c_uint32(count),

@@ -5,6 +5,7 @@
  */
 #include <string.h>
 
+#include "inner.bpf.h"
 #include "parse.bpf.h"
 #include "parsed.h"
 #include "tunnel.bpf.h"
@@ -24,6 +25,7 @@ static struct meaning as_meaning(const struct packet *packet, const struct flow_
 		.octets = packet->octets,
 		.headers_length = packet->headers_length,
 		.flow_label = packet->flow_label,
+		.network_at = packet->ip_offset,
 		.source_port = bpf_ntohs(key->source_transport_port),
 		.destination_port = bpf_ntohs(key->destination_transport_port),
 		.vlan_id = key->vlan_id,
@@ -58,6 +60,49 @@ static void add_segments(struct packet *packet, const struct flow_key *key, cons
 	spread_segments(packet);
 }
 
+/* As in the programs a function of its own, whose edges are counted once. */
+static __attribute__((noinline)) uint32_t step(const struct packet *packet, uint32_t from, const struct reading *reading)
+{
+	struct descent descent = {};
+
+	return step_inside((void *)reading->frame, packet->cursor.end, from, packet->segment_size, &descent);
+}
+
+static uint32_t look_inside(struct packet *packet, uint32_t from, const struct reading *reading)
+{
+	uint32_t there, deeper;
+
+	if (!may_be_tunnel(&packet->cursor, from >> FOUND_TYPE))
+		return from;
+	there = step(packet, from, reading);
+	if (there == FOUND_NOTHING)
+		return from;
+	deeper = step(packet, there, reading);
+	return deeper == FOUND_NOTHING ? there : deeper;
+}
+
+/* As parse() and find_network() in meter.bpf.c have it. */
+static enum packet_outcome parse(struct packet *packet, struct flow_key *key, const struct reading *reading)
+{
+	__be16 type = bpf_htons(reading->ether_type);
+	uint32_t there;
+	int depth = 0;
+
+	if (reading->tag_taken)
+		push_vlan(key, depth++, reading->tci);
+	if (reading->has_ethernet && parse_ethernet(packet, key, &type, depth) < 0)
+		return PACKETS_TOO_SHORT;
+	if (is_encapsulation(type) && parse_encapsulation(&packet->cursor, &type) < 0)
+		return PACKETS_TOO_SHORT;
+	packet->ip_offset = packet->cursor.position - (void *)reading->frame;
+	if (!reading->inside || (type != bpf_htons(ETH_P_IP) && type != bpf_htons(ETH_P_IPV6)))
+		return parse_network(packet, key, type, ALIGNED_TO_FOUR);
+	there = look_inside(packet, found(type, packet->ip_offset), reading);
+	packet->ip_offset = there & FOUND_OFFSET;
+	packet->cursor.position = (void *)reading->frame + packet->ip_offset;
+	return parse_network(packet, key, there >> FOUND_TYPE, ALIGNED_TO_TWO);
+}
+
 struct meaning parse_packet(const struct reading *reading)
 {
 	struct packet packet = {
@@ -67,13 +112,8 @@ struct meaning parse_packet(const struct reading *reading)
 		.segment_size = reading->segment_size,
 	};
 	struct flow_key key = {};
-	enum packet_outcome outcome;
-	int depth = 0;
+	enum packet_outcome outcome = parse(&packet, &key, reading);
 
-	if (reading->tag_taken)
-		push_vlan(&key, depth++, reading->tci);
-	outcome = reading->has_ethernet ? parse_ethernet(&packet, &key, depth) :
-					  parse_network(&packet, &key, bpf_htons(reading->ether_type));
 	if (outcome != PACKETS_PARSED)
 		return (struct meaning){ .outcome = outcome };
 	add_segments(&packet, &key, reading);

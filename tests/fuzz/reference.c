@@ -5,6 +5,8 @@
  *
  * Where the RFCs leave a choice to whoever meters, or a packet breaks them, these are the choices of xflowd:
  *   - Two VLAN tags, and only of the TPIDs 0x8100 and 0x88a8. What is behind a third is not IP.
+ *   - PPPoE and MPLS come behind the tags, in this order; up to ten labels, and the packet below them tells its version.
+ *   - A payload length of 0 before hop-by-hop options is a jumbogram's, but for a GSO packet.
  *   - A contradiction within the fixed header is found before the octets behind it are missed.
  *   - IPv6 extension headers in any order and number up to eight; what follows the eighth is the protocol. Mobility,
  *     HIP and Shim6 headers (135, 139, 140) are protocols, and so is everything behind an IPv4 header.
@@ -13,6 +15,10 @@
  *   - A TCP header is as long as its data offset says, also where that is less than five words.
  *   - A tunnel is looked for in GSO packets alone: IP in IP, GRE, GENEVE and VXLAN, told by their headers. The inner
  *     packet is longer than a segment, has one tag at most and no extension headers, and carries TCP or UDP.
+ *   - Where inner headers count: two tunnels deep, by their ports in UDP (of Teredo either, of others the destination).
+ *     Fragments, AH and Teredo's authentication end the search, and so does an inner packet that is not as its length says,
+ *     is longer than the outer one has room for, begins 4,096 octets or more into the frame, or, in a GSO packet, is
+ *     whole in each segment. A GTP-U header has four extensions at most. What is found last is the flow's.
  *   - BIG TCP's jumbo payload option, first and alone in a GSO packet of payload length 0, is not on the wire.
  */
 #include <string.h>
@@ -21,6 +27,7 @@
 #include "reference.h"
 
 #define MOST_TAGS 2
+#define MOST_LABELS 10
 #define MOST_EXTENSIONS 8
 
 static uint32_t octet(const struct reading *r, uint32_t at)
@@ -53,7 +60,7 @@ static void note_tag(struct meaning *m, uint32_t number, uint32_t tci)
 		m->customer_vlan_id = tci % 4096;
 }
 
-/* IEEE 802.3 3.2, IEEE 802.1Q 9: where the network header is, and of what type; 0 when the frame is too short. */
+/* IEEE 802.3 3.2, IEEE 802.1Q 9: where the network header is, and of what type; UINT32_MAX when the frame is too short. */
 static uint32_t read_link(const struct reading *r, struct meaning *m, uint32_t *type)
 {
 	uint32_t tags = r->tag_taken, at = 12;
@@ -75,6 +82,64 @@ static uint32_t read_link(const struct reading *r, struct meaning *m, uint32_t *
 		note_tag(m, tags++, two(r, at));
 		at += 2;
 	}
+}
+
+/* RFC 2516 4: what a session carries (RFC 1661 2), and where; UINT32_MAX when the frame is too short. */
+static uint32_t read_pppoe(const struct reading *r, uint32_t at, uint32_t *type)
+{
+	if (!there(r, at, 8))
+		return UINT32_MAX;
+	*type = 0;
+	if (two(r, at) != 0x1100)
+		return at;
+	switch (two(r, at + 6)) {
+	case 0x0021:
+		*type = 0x0800;
+		break;
+	case 0x0057:
+		*type = 0x86dd;
+		break;
+	case 0x0281:
+	case 0x0283:
+		*type = 0x8847;
+		break;
+	}
+	return at + 8;
+}
+
+/* RFC 3032 2.1: the S bit is the lowest of the third octet. RFC 4928 3 for what the first nibble tells. */
+static uint32_t read_mpls(const struct reading *r, uint32_t at, uint32_t *type)
+{
+	uint32_t labels = 0, bottom = 0;
+
+	*type = 0;
+	while (!bottom && labels++ < MOST_LABELS) {
+		if (!there(r, at, 4))
+			return UINT32_MAX;
+		bottom = octet(r, at + 2) % 2;
+		at += 4;
+	}
+	if (!bottom)
+		return at;
+	if (!there(r, at, 1))
+		return UINT32_MAX;
+	if (octet(r, at) / 16 == 4)
+		*type = 0x0800;
+	if (octet(r, at) / 16 == 6)
+		*type = 0x86dd;
+	return at;
+}
+
+/* From Ethernet, if there is one, to the IP header: where it is and of which type, or UINT32_MAX. */
+static uint32_t read_to_network(const struct reading *r, struct meaning *m, uint32_t *type)
+{
+	uint32_t at = read_link(r, m, type);
+
+	if (at != UINT32_MAX && *type == 0x8864)
+		at = read_pppoe(r, at, type);
+	if (at != UINT32_MAX && (*type == 0x8847 || *type == 0x8848))
+		at = read_mpls(r, at, type);
+	return at;
 }
 
 /* RFC 791 3.1. Returns where the payload begins, or 0 with an outcome. A GSO packet need not know its length. */
@@ -131,6 +196,9 @@ static uint32_t read_ipv6(const struct reading *r, struct meaning *m, uint32_t a
 
 	m->outcome = there(r, at, 40) ? PACKETS_MALFORMED : PACKETS_TOO_SHORT;
 	if (!there(r, at, 40) || octet(r, at) / 16 != 6)
+		return 0;
+	m->outcome = PACKETS_JUMBOGRAM;
+	if (two(r, at + 4) == 0 && octet(r, at + 6) == 0 && !r->segment_size)
 		return 0;
 	m->outcome = PACKETS_PARSED;
 	m->ip_version = 6;
@@ -305,10 +373,190 @@ static void spread(const struct reading *r, struct meaning *m, uint32_t network_
 		m->octets = length - m->dropped + (r->segments - 1) * m->headers_length;
 }
 
+/* Where a tunnel's payload begins, of which type it is; UINT32_MAX where that cannot be told. */
+struct place {
+	uint32_t at;
+	uint32_t type;
+};
+
+static const struct place nowhere = { UINT32_MAX, 0 };
+
+/* 3GPP TS 29.281 5.1 and 5.2. The sequence number, N-PDU number and next type are all there if any of them is used. */
+static struct place inside_gtp(const struct reading *r, uint32_t at)
+{
+	uint32_t flags, next = 0, extensions = 0, length;
+
+	if (!there(r, at, 8) || octet(r, at) / 16 != 3 || octet(r, at + 1) != 255)
+		return nowhere;
+	flags = octet(r, at) % 8;
+	at += 8;
+	if (flags) {
+		if (!there(r, at, 4))
+			return nowhere;
+		next = flags & 4 ? octet(r, at + 3) : 0;
+		at += 4;
+	}
+	while (next && extensions++ < 4) {
+		if (!there(r, at, 4))
+			return nowhere;
+		length = octet(r, at) * 4;
+		if (!length || !there(r, at, length))
+			return nowhere;
+		next = octet(r, at + length - 1);
+		at += length;
+	}
+	if (next || !there(r, at, 1))
+		return nowhere;
+	return (struct place){ at, octet(r, at) / 16 == 4 ? 0x0800 : octet(r, at) / 16 == 6 ? 0x86dd : 0 };
+}
+
+/* RFC 7348 5, RFC 8926 3.4, RFC 4380 5.1.1. Of what begins with 0001 the rest is an authentication, and then IPv6. */
+static struct place inside_udp(const struct reading *r, uint32_t at)
+{
+	uint32_t from, to, length;
+
+	if (!there(r, at, 8))
+		return nowhere;
+	from = two(r, at);
+	to = two(r, at + 2);
+	at += 8;
+	if (to == 4789)
+		return there(r, at, 8) && octet(r, at) & 8 ? (struct place){ at + 8, 0x6558 } : nowhere;
+	if (to == 6081) {
+		if (!there(r, at, 8) || octet(r, at) >= 64)
+			return nowhere;
+		length = 8 + octet(r, at) * 4;
+		return there(r, at, length) ? (struct place){ at + length, two(r, at + 2) } : nowhere;
+	}
+	if (to == 2152)
+		return inside_gtp(r, at);
+	if (to != 3544 && from != 3544)
+		return nowhere;
+	if (!there(r, at, 2))
+		return nowhere;
+	if (two(r, at) == 0)
+		return there(r, at, 8) ? (struct place){ at + 8, 0x86dd } : nowhere;
+	return (struct place){ at, 0x86dd };
+}
+
+/* IEEE 802.3 3.2 in a tunnel: two tags at most are stepped over. */
+static struct place inside_frame(const struct reading *r, uint32_t at)
+{
+	uint32_t type, tags = 0;
+
+	if (!there(r, at, 14))
+		return nowhere;
+	type = two(r, at + 12);
+	at += 14;
+	while ((type == 0x8100 || type == 0x88a8) && tags++ < MOST_TAGS) {
+		if (!there(r, at, 4))
+			return nowhere;
+		type = two(r, at + 2);
+		at += 4;
+	}
+	return (struct place){ at, type };
+}
+
+/* The payload of an IP packet that is neither a fragment nor protected; `protocol` is set with it. */
+static uint32_t payload_of(const struct reading *r, struct place outer, uint32_t *protocol, uint32_t *length)
+{
+	uint32_t at = outer.at, seen, header;
+
+	if (outer.type == 0x0800) {
+		if (!there(r, at, 20) || octet(r, at) / 16 != 4 || two(r, at + 6) % 16384)
+			return UINT32_MAX;
+		header = octet(r, at) % 16 * 4;
+		*protocol = octet(r, at + 9);
+		*length = two(r, at + 2);
+		return header >= 20 && there(r, at, header) ? at + header : UINT32_MAX;
+	}
+	if (!there(r, at, 40) || octet(r, at) / 16 != 6)
+		return UINT32_MAX;
+	*protocol = octet(r, at + 6);
+	*length = 40 + two(r, at + 4);
+	at += 40;
+	for (seen = 0; seen < MOST_EXTENSIONS && *protocol != 51; seen++) {
+		header = extension_length(r, *protocol, at, UINT32_MAX);
+		if (!header || (*protocol == 44 && (two(r, at + 2) & 0xfff9)))
+			break;
+		*protocol = octet(r, at);
+		at += header;
+	}
+	return at;
+}
+
+/* Whether a packet begins here that is what it says; `room` octets of the outer packet are left for it. */
+static int is_packet(const struct reading *r, struct place inner, uint32_t room)
+{
+	uint32_t header = 40, length;
+
+	if (inner.type == 0x0800) {
+		if (!there(r, inner.at, 20) || octet(r, inner.at) / 16 != 4)
+			return 0;
+		header = octet(r, inner.at) % 16 * 4;
+		length = two(r, inner.at + 2);
+		if (header < 20 || !there(r, inner.at, header))
+			return 0;
+		if (length < header)
+			return r->segment_size && !length;
+	} else {
+		if (inner.type != 0x86dd || !there(r, inner.at, 40) || octet(r, inner.at) / 16 != 6)
+			return 0;
+		length = two(r, inner.at + 4);
+		if (!length && r->segment_size)
+			return 1;
+		if (!length && octet(r, inner.at + 6) == 0)
+			return 0;
+		length += 40;
+	}
+	return r->segment_size ? length > r->segment_size : length <= room;
+}
+
+/* One tunnel further, or nowhere. */
+static struct place step_into(const struct reading *r, struct place outer)
+{
+	uint32_t protocol = 0, length = 0, at = payload_of(r, outer, &protocol, &length), type;
+	struct place inner = nowhere;
+
+	if (at == UINT32_MAX)
+		return nowhere;
+	if (protocol == 4 || protocol == 41) {
+		inner = (struct place){ at, protocol == 4 ? 0x0800 : 0x86dd };
+	} else if (protocol == 47) {
+		uint32_t header = gre_length(r, at, &type);
+
+		if (header)
+			inner = (struct place){ at + header, type };
+	} else if (protocol == 17) {
+		inner = inside_udp(r, at);
+	}
+	if (inner.at != UINT32_MAX && inner.type == 0x6558)
+		inner = inside_frame(r, inner.at);
+	if (inner.at == UINT32_MAX || inner.at > 4095)
+		return nowhere;
+	if (!r->segment_size && length < inner.at - outer.at)
+		return nowhere;
+	return is_packet(r, inner, length - (inner.at - outer.at)) ? inner : nowhere;
+}
+
+static struct place innermost(const struct reading *r, struct place outer)
+{
+	uint32_t depth;
+	struct place inner;
+
+	for (depth = 0; depth < 2; depth++) {
+		inner = step_into(r, outer);
+		if (inner.at == UINT32_MAX)
+			break;
+		outer = inner;
+	}
+	return outer;
+}
+
 struct meaning read_packet(const struct reading *reading)
 {
 	struct meaning meaning = { .outcome = PACKETS_TOO_SHORT };
-	uint32_t type, payload, at = read_link(reading, &meaning, &type);
+	uint32_t type, payload, at = read_to_network(reading, &meaning, &type);
 
 	if (at == UINT32_MAX)
 		return meaning;
@@ -316,6 +564,13 @@ struct meaning read_packet(const struct reading *reading)
 		meaning.outcome = PACKETS_NOT_IP;
 		return meaning;
 	}
+	if (reading->inside) {
+		struct place found = innermost(reading, (struct place){ at, type });
+
+		at = found.at;
+		type = found.type;
+	}
+	meaning.network_at = at;
 	payload = type == 0x0800 ? read_ipv4(reading, &meaning, at) : read_ipv6(reading, &meaning, at);
 	if (meaning.outcome != PACKETS_PARSED)
 		return meaning;

@@ -19,6 +19,7 @@ struct reading {
 	uint32_t whole_length; /* of the frame, with what cannot be read */
 	uint32_t segments; /* packets on the wire that it stands for */
 	uint32_t segment_size; /* their payload; 0 where it is one packet */
+	uint32_t inside; /* a packet in a tunnel is read by its inner headers */
 };
 
 /* enum packet_outcome of flow.h says what `outcome` means; of another than PACKETS_PARSED the rest means nothing. */
@@ -27,6 +28,7 @@ struct meaning {
 	uint32_t octets; /* IP header and payload, on the wire, of all segments */
 	uint32_t headers_length; /* IP and transport headers that every segment repeats */
 	uint32_t flow_label;
+	uint32_t network_at; /* where the IP header begins that is the flow's */
 	uint16_t source_port;
 	uint16_t destination_port; /* of ICMP: type * 256 + code */
 	uint16_t vlan_id;

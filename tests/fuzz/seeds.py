@@ -8,7 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from kernel.frames import IPV4, IPV6
+from kernel.frames import IPV4, IPV6, MPLS
+from kernel.inner import INSIDE, OUTSIDE
 from kernel.packets import CUT, PACKETS
 from kernel.tunnels import BIG_TCP, OTHERS, TUNNELS, UNKNOWN
 from xflowd.edge.capture import CaptureError, ethernet_frame, packets
@@ -20,7 +21,7 @@ _OUTER_OCTETS = 34  # of the shortest headers before a tunnel's
 _SEGMENT = 500
 _TWO_SEGMENTS = bytes(_SEGMENT + 100)
 #: enum input_bit of target.c
-_NO_LINK_LAYER, _TAG_TAKEN, _GSO, _IPV6 = 1, 2, 4, 8
+_NO_LINK_LAYER, _TAG_TAKEN, _GSO, _IPV6, _OTHER, _INSIDE = 1, 2, 4, 8, 16, 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +40,13 @@ class Seed:
         yield self.plain()
         yield self._input(_TAG_TAKEN, 0x2064)
         yield self._input(_GSO, 0, segments=2, size=_SEGMENT)
+        yield self._input(_INSIDE, 0)
+        yield self._input(_INSIDE | _GSO, 0, segments=2, size=_SEGMENT)
 
     def _input(self, bits: int, tci: int, segments: int = 0, size: int = 0) -> bytes:
         if not self.ether_type:
             return struct.pack(">BBHH", bits, segments, size, tci) + self.packet
-        bits |= _NO_LINK_LAYER | (_IPV6 if self.ether_type == IPV6 else 0)
+        bits |= _NO_LINK_LAYER | {IPV4: 0, IPV6: _IPV6, MPLS: _OTHER}[self.ether_type]
         return struct.pack(">BBHHH", bits, segments, size, tci, 0) + self.packet
 
 
@@ -52,8 +55,11 @@ def seed_of(content: bytes) -> Seed | None:
     begin = 8 if content[:1] and content[0] & _NO_LINK_LAYER else 6
     if len(content) <= begin:
         return None
-    ether_type = (IPV6 if content[0] & _IPV6 else IPV4) if begin == 8 else 0
-    return Seed(content[begin:], ether_type)
+    if begin == 6:
+        return Seed(content[begin:])
+    if content[0] & _OTHER:
+        return Seed(content[begin:], MPLS)
+    return Seed(content[begin:], IPV6 if content[0] & _IPV6 else IPV4)
 
 
 def bank() -> list[Seed]:
@@ -61,7 +67,8 @@ def bank() -> list[Seed]:
     known = [*PACKETS, *(packet for packet, _ in CUT)]
     whole = [Seed(packet.frame) for packet in known]
     whole += [Seed(frame) for frame in _repeated()]
-    types = {IPV4.to_bytes(2, "big"): IPV4, IPV6.to_bytes(2, "big"): IPV6}
+    whole += [Seed(packet.frame) for packet in (*INSIDE, *OUTSIDE)]
+    types = {kind.to_bytes(2, "big"): kind for kind in (IPV4, IPV6, MPLS)}
     bare = [Seed(packet.network, types[packet.link[12:]]) for packet in known if packet.link[12:] in types]
     return [seed for seed in whole + bare if len(seed.packet) <= MOST_OCTETS]
 

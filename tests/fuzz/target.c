@@ -20,7 +20,8 @@ enum input_bit {
 	INPUT_TAG_TAKEN = 2,
 	INPUT_GSO = 4,
 	INPUT_IPV6 = 8, /* the type of a packet without link layer */
-	INPUT_NOT_IP = 16,
+	INPUT_INSIDE = 32, /* inner headers count */
+	INPUT_OTHER = 16, /* neither: MPLS, or what is not known */
 };
 
 #define ETHERNET_AT 6
@@ -28,8 +29,8 @@ enum input_bit {
 
 static uint32_t network_type(uint8_t bits)
 {
-	if (bits & INPUT_NOT_IP)
-		return 0x8847;
+	if (bits & INPUT_OTHER)
+		return bits & INPUT_IPV6 ? 0x0806 : 0x8847;
 	return bits & INPUT_IPV6 ? 0x86dd : 0x0800;
 }
 
@@ -60,6 +61,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		.tci = data[4] << 8 | data[5],
 		.whole_length = size - begin,
 		.segments = 1,
+		.inside = !!(data[0] & INPUT_INSIDE),
 	};
 	if (data[0] & INPUT_GSO)
 		add_segments(&reading, data);

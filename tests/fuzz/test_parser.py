@@ -26,22 +26,30 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="eBPF needs root")
 
 @dataclass(frozen=True)
 class Fault:
-    """A change of parse.bpf.h, and what the fuzzer must say of it."""
+    """A change of the parser, and what the fuzzer must say of it."""
 
     name: str
     right: str
     wrong: str
     said: str
+    file: str = "parse.bpf.h"
 
 
 FAULTS = [
     Fault("reads behind the frame", "(void *)(header + 1) > packet->cursor.end", "(void *)header > packet->cursor.end",
           "AddressSanitizer"),
-    Fault("header length in octets", "header_length = (first & 0x0f) * 4", "header_length = (first & 0x0f) * 5",
+    Fault("header length in octets", "header_length = (ip->version_length & 0x0f) * 4",
+          "header_length = (ip->version_length & 0x0f) * 5",
           "difference"),
     Fault("fragments of a high offset", "IPV4_FRAGMENT_OFFSET 0x1fff", "IPV4_FRAGMENT_OFFSET 0x0fff",
           "later_fragment: the parser 0, the reference 1"),
     Fault("authentication header", "AUTHENTICATION] = { 0xff, 2,", "AUTHENTICATION] = { 0xff, 1,", "difference"),
+    Fault("a label more", "MPLS_LABELS 10", "MPLS_LABELS 11", "difference", "link.bpf.h"),
+    Fault("another PPP", "PPP_IPV6 = 0x0057", "PPP_IPV6 = 0x0059", "difference", "link.bpf.h"),
+    Fault("fragments in a tunnel", "IPV4_FRAGMENT 0x3fff", "IPV4_FRAGMENT 0x1fff", "difference", "inner.bpf.h"),
+    Fault("another port", "PORT_GENEVE = 6081", "PORT_GENEVE = 6080", "difference", "inner.bpf.h"),
+    Fault("reads behind GTP-U", "more = take(&descent->cursor, 4)", "more = take(&descent->cursor, 0)", "difference",
+          "inner.bpf.h"),
     Fault("an extension header more", "IPV6_EXTENSION_HEADERS 8", "IPV6_EXTENSION_HEADERS 9", "difference"),
 ]  # fmt: skip
 
@@ -70,10 +78,11 @@ def corpus(tmp_path: Path, seeds: list[Seed]) -> Path:
     return fuzzing.write_seeds(seeds, tmp_path / "seeds")
 
 
-@pytest.fixture(scope="module", params=DIRECTIONS)
+@pytest.fixture(scope="module", params=[(program, inside) for program in DIRECTIONS for inside in (False, True)])
 def loaded(request: pytest.FixtureRequest, library: Path) -> Iterator[Loaded]:
-    with closing(Loaded(library, request.param)) as program:
-        yield program
+    program, inside = request.param
+    with closing(Loaded(library, program, inside=inside)) as loaded:
+        yield loaded
 
 
 def test_parser_and_reference_read_alike(fuzzer: Path, tmp_path: Path, corpus: Path) -> None:
@@ -91,9 +100,9 @@ def test_parser_and_reference_read_alike(fuzzer: Path, tmp_path: Path, corpus: P
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_fault_is_found(tmp_path: Path, corpus: Path, fault: Fault) -> None:
     spoilt = shutil.copytree(building.EBPF, tmp_path / "ebpf", ignore=shutil.ignore_patterns("*.o"))
-    source = (spoilt / "parse.bpf.h").read_text()
+    source = (spoilt / fault.file).read_text()
     assert source.count(fault.right) == 1, "the parser has changed: so must this fault"
-    (spoilt / "parse.bpf.h").write_text(source.replace(fault.right, fault.wrong))
+    (spoilt / fault.file).write_text(source.replace(fault.right, fault.wrong))
     fuzzed = fuzzing.fuzz(building.fuzzer(tmp_path, spoilt), corpus, CASES, MOST_SECONDS, seed=1)
     assert fault.said in fuzzed.fault
 
@@ -114,7 +123,7 @@ def test_table_is_what_the_reference_says(loaded: Loaded, seeds: list[Seed]) -> 
 
 
 @needs_root
-@pytest.mark.parametrize("loaded", ["tc_ingress"], indirect=True)
+@pytest.mark.parametrize("loaded", [("tc_ingress", False)], indirect=True)
 @pytest.mark.parametrize("column", ["octets", "ttl", "source_port", "tcp_flags", "vlan_id", "outcome"])
 def test_wrong_packet_is_found_among_many(loaded: Loaded, seeds: list[Seed], column: str) -> None:
     """The reference's answer for one packet is falsified: that packet, alone, is what the difference shows."""

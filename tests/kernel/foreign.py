@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from kernel.interpreter import Instruction, Machine, decode
-from kernel.objectfile import structure
+from kernel.objectfile import enumeration, structure
+from xflowd.edge.loading import DEFAULT_KEY
 from xflowd.metering.table import Records, SlotState, flows
 
 FLOWS, BUCKETS, HINT_BITS = 1024, 64, 11
@@ -23,6 +24,7 @@ _R_BPF_64_32, _CALL = 10, 0x85
 _FUNCTIONS = 1000  # numbers from here on are functions of the object, below are the kernel's helpers
 _ENTRIES = {
     "slots": FLOWS,
+    "details": 1,
     "hints": 1 << HINT_BITS,
     "free_slots": FLOWS,
     "free_head": 1,
@@ -30,6 +32,7 @@ _ENTRIES = {
 }
 _VALUES = {
     "slots": "flow_slot",
+    "details": "flow_detail",
     "hints": "flow_hint",
     "free_head": "free_head",
     "observation_points": "observation_point",
@@ -120,10 +123,11 @@ class ForeignObject:
     def _configure(self) -> None:
         """As edge.loading and edge.kernel do it: every slot is free, times are told."""
         config = self._variable(".rodata.config", "meter_config")
-        config["key_fields"], config["sampling_rate"], config["replayed_clock"] = 1, 1, 1
+        config["key_fields"] = sum(enumeration("key_field")[name] for name in DEFAULT_KEY)
+        config["sampling_rate"], config["replayed_clock"] = 1, 1
         config["slot_mask"], config["bucket_mask"] = FLOWS - 1, BUCKETS - 1
         config["hint_shift"], config["tick_ns"] = 64 - HINT_BITS, 4_000_000
-        config["hash_multipliers"] = 0x9E3779B97F4A7C15 + 2 * np.arange(6, dtype=np.uint64)
+        config["hash_multipliers"] = 0x9E3779B97F4A7C15 + 2 * np.arange(8, dtype=np.uint64)
         control = self._variable(".data.control", "meter_control")
         control["free_tail"], control["replayed_ns"] = FLOWS, NOW_NS
         np.frombuffer(self._arrays["free_slots"], f"{self._order}u4,u4")["f0"][:] = np.arange(FLOWS)

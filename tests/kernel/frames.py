@@ -17,6 +17,8 @@ DESTINATION_IPV6 = bytes.fromhex("20010db8ffff") + b"to be numbered"[:10]
 
 IPV4, IPV6, ARP, LLDP = 0x0800, 0x86DD, 0x0806, 0x88CC
 DOT1Q, DOT1AD = 0x8100, 0x88A8
+PPPOE, MPLS, MPLS_MULTICAST = 0x8864, 0x8847, 0x8848
+PPP_IPV4, PPP_IPV6, PPP_MPLS, PPP_LCP = 0x0021, 0x0057, 0x0281, 0xC021
 
 HOP_BY_HOP, ROUTING, FRAGMENT, ESP, AUTHENTICATION, NO_NEXT, DESTINATION_OPTIONS = 0, 43, 44, 50, 51, 59, 60
 ICMP, TCP, UDP, DCCP, GRE, ICMPV6, OSPF, SCTP, UDPLITE = 1, 6, 17, 33, 47, 58, 89, 132, 136
@@ -31,6 +33,18 @@ def ethernet(carries: int, *tags: tuple[int, int]) -> bytes:
     """An Ethernet header with VLAN tags, the outermost first: pairs of TPID and TCI."""
     types = b"".join(struct.pack(">HH", tpid, tci) for tpid, tci in tags)
     return DESTINATION_MAC + SOURCE_MAC + types + struct.pack(">H", carries)
+
+
+def pppoe(protocol: int, payload: bytes, *, version_type: int = 0x11, code: int = 0) -> bytes:
+    """RFC 2516 4: the header behind Ethernet's, and PPP's protocol field."""
+    return struct.pack(">BBHHH", version_type, code, 1, 2 + len(payload), protocol) + payload
+
+
+def mpls(*labels: int, bottom: bool = True) -> bytes:
+    """RFC 3032 2.1: a stack, the top first; class 5 and a TTL of 63 in each entry."""
+    last = len(labels) - 1
+    entries = (label << 12 | 5 << 9 | (bottom and i == last) << 8 | 63 for i, label in enumerate(labels))
+    return struct.pack(f">{len(labels)}I", *entries)
 
 
 def ipv4(  # noqa: PLR0913 - a header has many fields, and the tests set one each

@@ -16,6 +16,7 @@ STRUCTURES = [
     "flow_key",
     "flow_count",
     "flow_slot",
+    "flow_detail",
     "observation_point",
     "overflow_key",
     "overflow_record",

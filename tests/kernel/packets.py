@@ -20,8 +20,15 @@ from kernel.frames import (
     IPV6,
     LLDP,
     MORE_FRAGMENTS,
+    MPLS,
+    MPLS_MULTICAST,
     NO_NEXT,
     OSPF,
+    PPP_IPV4,
+    PPP_IPV6,
+    PPP_LCP,
+    PPP_MPLS,
+    PPPOE,
     ROUTING,
     SCTP,
     TCP,
@@ -33,12 +40,15 @@ from kernel.frames import (
     icmp,
     ipv4,
     ipv6,
+    mpls,
     options_header,
+    pppoe,
     tcp,
     udp,
 )
 
 NOT_IP, TOO_SHORT, MALFORMED = "PACKETS_NOT_IP", "PACKETS_TOO_SHORT", "PACKETS_MALFORMED"
+JUMBOGRAM = "PACKETS_JUMBOGRAM"
 _20 = b"\xee" * 20  # a payload, and enough of it for a test run of the packet without link layer
 
 
@@ -76,6 +86,10 @@ class Packet:
 
 V4, V6 = ethernet(IPV4), ethernet(IPV6)
 QINQ = ((DOT1AD, 200), (DOT1Q, 100))
+_HBH, _ROUTING, _OPTIONS = (options_header(kind) for kind in (HOP_BY_HOP, ROUTING, DESTINATION_OPTIONS))
+JUMBOGRAM_BEHIND_ALERT = ipv6(
+    UDP, udp(40000, 53, _20), (HOP_BY_HOP, b"\1\5\2\0\0\xc2\4\0\1\0\0\1\2\0\0"), payload_length=0
+)
 _DNS4, _DNS6 = ipv4(UDP, udp(40000, 53, _20)), ipv6(UDP, udp(40000, 53, _20))
 
 
@@ -108,10 +122,47 @@ LINK_LAYER = [
     Packet("ARP", ethernet(ARP), bytes.fromhex("0001080006040001") + bytes(20), NOT_IP),
     Packet("ARP, 802.1Q", ethernet(ARP, (DOT1Q, 100)), bytes(28), NOT_IP),
     Packet("LLDP", ethernet(LLDP), bytes(46), NOT_IP),
-    Packet("MPLS", ethernet(0x8847), bytes.fromhex("0001013f") + _DNS4, NOT_IP),
-    Packet("PPPoE", ethernet(0x8864), bytes.fromhex("110000010032") + b"\x00\x21" + _DNS4, NOT_IP),
     Packet("802.3 with LLC", ethernet(46), bytes.fromhex("424203") + bytes(43), NOT_IP),
     Packet("802.3 with SNAP", ethernet(56), bytes.fromhex("aaaa03000000") + b"\x08\x00" + _DNS4, NOT_IP),
+]  # fmt: skip
+
+_FOUR = mpls(16, 17, 18, MPLS << 4, bottom=False)[:-2] + b"\x01\x3f"  # in the place of an EtherType, without link layer
+ENCAPSULATIONS = [
+    Packet("PPPoE", ethernet(PPPOE), pppoe(PPP_IPV4, _DNS4), _dns()),
+    Packet("PPPoE of IPv6", ethernet(PPPOE), pppoe(PPP_IPV6, _DNS6), _dns(68, 6)),
+    Packet("PPPoE, 802.1Q", ethernet(PPPOE, (DOT1Q, 7)), pppoe(PPP_IPV4, _DNS4), _dns(vlan_id=7)),
+    Packet("PPPoE, QinQ", ethernet(PPPOE, *QINQ), pppoe(PPP_IPV6, _DNS6),
+           _dns(68, 6, vlan_id=200, dot1q_customer_vlan_id=100)),
+    Packet("PPPoE, padded to the least frame", ethernet(PPPOE), pppoe(PPP_IPV4, ipv4(UDP, udp(40000, 53))) + bytes(10),
+           _dns(28)),
+    Packet("PPPoE of LCP", ethernet(PPPOE), pppoe(PPP_LCP, bytes(20)), NOT_IP),
+    Packet("PPPoE discovery", ethernet(0x8863), pppoe(PPP_IPV4, _DNS4, code=9), NOT_IP),
+    Packet("PPPoE session of another code", ethernet(PPPOE), pppoe(PPP_IPV4, _DNS4, code=9), NOT_IP),
+    Packet("PPPoE of another version", ethernet(PPPOE), pppoe(PPP_IPV4, _DNS4, version_type=0x21), NOT_IP),
+    Packet("PPPoE of another type", ethernet(PPPOE), pppoe(PPP_IPV4, _DNS4, version_type=0x12), NOT_IP),
+    Packet("PPPoE, IPv6 by its version, IPv4 by its protocol", ethernet(PPPOE), pppoe(PPP_IPV4, _DNS6), MALFORMED),
+    Packet("MPLS", ethernet(MPLS), mpls(16) + _DNS4, _dns()),
+    Packet("MPLS multicast", ethernet(MPLS_MULTICAST), mpls(16) + _DNS4, _dns()),
+    Packet("MPLS, two labels, IPv6", ethernet(MPLS), mpls(16, 17) + _DNS6, _dns(68, 6)),
+    Packet("MPLS, four labels", ethernet(MPLS), _FOUR + _DNS4, _dns()),
+    Packet("MPLS, ten labels", ethernet(MPLS), mpls(*range(16, 26)) + ipv4(TCP, tcp(50000, 443)), _web(40)),
+    Packet("MPLS, ten labels, TCP over IPv6", ethernet(MPLS), mpls(*range(16, 26)) + ipv6(TCP, tcp(50000, 443, 2)),
+           _web(60, 6, 2)),
+    Packet("MPLS, eleven labels", ethernet(MPLS), mpls(*range(16, 27)) + _DNS4, NOT_IP),
+    Packet("MPLS, explicit null", ethernet(MPLS), mpls(0) + _DNS4, _dns()),
+    Packet("MPLS, 802.1Q", ethernet(MPLS, (DOT1Q, 7)), mpls(16) + _DNS4, _dns(vlan_id=7)),
+    Packet("MPLS, QinQ", ethernet(MPLS, *QINQ), mpls(16, 17, 18) + _DNS6,
+           _dns(68, 6, vlan_id=200, dot1q_customer_vlan_id=100)),
+    Packet("MPLS in PPPoE", ethernet(PPPOE, (DOT1Q, 7)), pppoe(PPP_MPLS, mpls(16, 17) + _DNS4), _dns(vlan_id=7)),
+    Packet("PPPoE in MPLS", ethernet(MPLS), mpls(16) + pppoe(PPP_IPV4, _DNS4), NOT_IP),
+    Packet("Ethernet in MPLS", ethernet(MPLS), mpls(16) + bytes(4) + ethernet(IPV4) + _DNS4, NOT_IP),
+    Packet("MPLS, four words of header", ethernet(MPLS), mpls(16) + ipv4(UDP, _20, header_words=4), MALFORMED),
+    Packet("jumbogram", V6, ipv6(TCP, tcp(50000, 443), (HOP_BY_HOP, b"\0\xc2\4\0\1\0\0"), payload_length=0),
+           JUMBOGRAM),
+    Packet("jumbogram, its option behind another", V6, JUMBOGRAM_BEHIND_ALERT, JUMBOGRAM),
+    Packet("jumbogram in MPLS", ethernet(MPLS), mpls(16) + JUMBOGRAM_BEHIND_ALERT, JUMBOGRAM),
+    Packet("payload length 0, other options", V6, ipv6(TCP, tcp(50000, 443), _OPTIONS, payload_length=0),
+           Flow(DESTINATION_OPTIONS, 40, 6)),
 ]  # fmt: skip
 
 _FLAGS = ("FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR")
@@ -175,7 +226,6 @@ IPV4_PACKETS = [
            TOO_SHORT),
 ]  # fmt: skip
 
-_HBH, _ROUTING, _OPTIONS = (options_header(kind) for kind in (HOP_BY_HOP, ROUTING, DESTINATION_OPTIONS))
 _WEB_SYN = tcp(50000, 443, 2, payload=_20)
 _OTHERS6 = [
     Packet(f"IPv6, protocol {protocol}", V6, ipv6(protocol, _20), Flow(protocol, 60, 6))
@@ -236,7 +286,7 @@ IPV6_PACKETS = [
     Packet("version 15", V6, ipv6(UDP, udp(40000, 53, _20), version=15), MALFORMED),
 ]  # fmt: skip
 
-PACKETS = LINK_LAYER + IPV4_PACKETS + IPV6_PACKETS
+PACKETS = LINK_LAYER + ENCAPSULATIONS + IPV4_PACKETS + IPV6_PACKETS
 
 _FULL4 = Packet("IPv4 options and TCP", V4, ipv4(TCP, _WEB_SYN, options=b"\x01" * 8), _web(68, flags=2))
 _QINQ4 = Packet("QinQ and UDP", ethernet(IPV4, *QINQ), _DNS4, _dns(vlan_id=200, dot1q_customer_vlan_id=100))
@@ -244,6 +294,10 @@ _CHAIN6 = Packet("IPv6 chain and TCP", V6, ipv6(TCP, _WEB_SYN, _HBH, _OPTIONS), 
 _VLAN6 = Packet("802.1Q and ICMPv6", ethernet(IPV6, (DOT1Q, 100)), ipv6(ICMPV6, icmp(128, 0)),
                 Flow(ICMPV6, 48, 6, icmp_type_code=0x8000, vlan_id=100))  # fmt: skip
 _TAGS = {"vlan_id": 200, "dot1q_customer_vlan_id": 100}
+_PPPOE4 = Packet("PPPoE, 802.1Q and UDP", ethernet(PPPOE, (DOT1Q, 100)), pppoe(PPP_IPV4, _DNS4), _dns(vlan_id=100))
+_PPPOE6 = Packet("MPLS in PPPoE, IPv6 and TCP", ethernet(PPPOE), pppoe(PPP_MPLS, mpls(16, 17) + ipv6(TCP, _WEB_SYN)),
+                 _web(80, 6, 2))  # fmt: skip
+_MPLS4 = Packet("MPLS, four labels and TCP", ethernet(MPLS), _FOUR + ipv4(TCP, _WEB_SYN), _web(60, flags=2))
 
 #: Packets that are cut off, and what the first octets make of them: from that many octets on.
 CUT: list[tuple[Packet, dict[int, Flow | str]]] = [
@@ -253,4 +307,7 @@ CUT: list[tuple[Packet, dict[int, Flow | str]]] = [
                66: Flow(TCP, 96, 6), 74: _web(96, 6, 0), 84: _web(96, 6, 2)}),
     (_VLAN6, {14: TOO_SHORT, 58: Flow(ICMPV6, 48, 6, vlan_id=100),
               60: Flow(ICMPV6, 48, 6, icmp_type_code=0x8000, vlan_id=100)}),
+    (_PPPOE4, {14: TOO_SHORT, 46: Flow(UDP, 48, vlan_id=100), 50: _dns(vlan_id=100)}),
+    (_PPPOE6, {14: TOO_SHORT, 70: Flow(TCP, 80, 6), 74: _web(80, 6, 0), 84: _web(80, 6, 2)}),
+    (_MPLS4, {14: TOO_SHORT, 50: Flow(TCP, 60), 54: _web(60, flags=0), 64: _web(60, flags=2)}),
 ]  # fmt: skip

@@ -80,17 +80,6 @@ def test_frame_may_be_longer_than_the_one_before(load: Load) -> None:
     assert outcomes(kernel) == {"PACKETS_SEEN": 5, "PACKETS_NOT_IP": 5}
 
 
-@pytest.mark.parametrize(("fields", "expected"), [(("KEY_VLAN",), 5), ((), 1)])
-def test_vlan_is_in_the_key_if_wanted(load: Load, fields: tuple[str, ...], expected: int) -> None:
-    kernel = load(key_fields=fields)
-    for tags in ((), ((DOT1Q, 1),), ((DOT1Q, 2),), ((DOT1AD, 1), (DOT1Q, 2)), ((DOT1AD, 1), (DOT1Q, 3))):
-        run(kernel, "xdp_ingress", ethernet(IPV4, *tags) + ipv4(UDP, udp(1, 2)))
-    found = live_flows(kernel)
-    assert len(found) == expected
-    assert found["packet_delta_count"].sum() == 5
-    assert fields or not (found["vlan_id"].any() or found["dot1q_customer_vlan_id"].any())
-
-
 def test_each_field_of_the_key_makes_a_flow(load: Load) -> None:
     """One packet, and others that differ from it in one field each; then all of them once more."""
     kernel = load()

@@ -113,6 +113,7 @@ def test_every_packet_is_accounted_for(load: Load) -> None:
         "PACKETS_NOT_IP",
         "PACKETS_TOO_SHORT",
         "PACKETS_MALFORMED",
+        "PACKETS_JUMBOGRAM",
         "PACKETS_OVERFLOW",
     }
     flows = int(live_flows(kernel)["packet_delta_count"].sum())

@@ -131,9 +131,9 @@ def test_slot_that_lost_the_race_counts_nothing_and_is_given_back(load: Load) ->
     """The index has the key, and the slot there another one: so it may look while two CPUs open a flow."""
     kernel = load(max_flows=4)
     run(kernel, "xdp_ingress", dns(1))
-    kernel.slots["key"]["pad"][0] = 1
+    kernel.slots["key"]["ip_class_of_service"][0] = 1
     run(kernel, "xdp_ingress", dns(1))
-    kernel.slots["key"]["pad"][0] = 0
+    kernel.slots["key"]["ip_class_of_service"][0] = 0
     assert kernel.slots["state"].tolist() == [SlotState.LIVE, SlotState.DISCARDED, 0, 0]
     assert kernel.slots["own"]["packet_delta_count"][1] == 0
     assert outcomes(kernel) == {"PACKETS_SEEN": 2, "PACKETS_OVERFLOW": 1}

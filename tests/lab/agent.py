@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +30,7 @@ class Collector:
     protocol: str
     template_refresh: int = 60
     source: str | None = None
+    template: str | None = None
 
 
 #: What [meter] holds in most tests: the hosts' traffic as it comes in, timeouts of seconds.
@@ -41,18 +42,22 @@ def write_configuration(
     collectors: Sequence[Collector],
     *,
     sampling: tuple[str, int] = ("none", 1),
+    templates: Mapping[str, str] | None = None,
     **meter: str | int,
 ) -> Path:
-    """Write an INI file for `xflowd run -c`: `meter` overrides METER. Returns the path."""
+    """Write an INI file for `xflowd run -c`: `meter` overrides METER, `templates` are elements by name."""
     sections = {
         "meter": {key: str(value) for key, value in {**METER, **meter}.items()},
         "sampling": {"mode": sampling[0], "rate": str(sampling[1])},
     }
+    sections |= {f"template {name}": {"elements": elements} for name, elements in (templates or {}).items()}
     for collector in collectors:
         fields = {"address": collector.address, "protocol": collector.protocol}
         fields["template_refresh"] = str(collector.template_refresh)
         if collector.source:
             fields["source"] = collector.source
+        if collector.template:
+            fields["template"] = collector.template
         sections[f"collector {collector.name}"] = fields
     path.write_text("\n".join(_section(name, fields) for name, fields in sections.items()))
     return path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import Any
 
@@ -26,15 +27,26 @@ NO_MAC = "00:00:00:00:00:00"
 class Nfacctd:
     """A running nfacctd. What it got is read after `stop`.
 
-    `renormalize`: multiply the counters by the sampling rate that the exporter announced.
+    `renormalize`: multiply the counters by the sampling rate that the exporter announced. `elements`: what records()
+    is to have, number → octets and semantics, as pmacct writes them.
     """
 
-    def __init__(self, space: Namespace, port: int, address: str = "0.0.0.0", *, renormalize: bool = False) -> None:
+    def __init__(
+        self,
+        space: Namespace,
+        port: int,
+        address: str = "0.0.0.0",
+        *,
+        renormalize: bool = False,
+        elements: Mapping[int, tuple[int, str]] | None = None,
+    ) -> None:
         self.port = port
         stem = f"nfacctd-{space.name}-{len(space.processes)}"
         self._output = space.directory / f"{stem}.json"
         primitives = space.directory / f"{stem}.primitives"
-        primitives.write_text(PRIMITIVES)
+        more = elements or {}
+        lines = (f"name=x{number} field_type={number} len={n} semantics={kind}\n" for number, (n, kind) in more.items())
+        primitives.write_text(PRIMITIVES + "".join(lines))
         settings = {
             "daemonize": "false",
             "nfacctd_ip": address,
@@ -43,7 +55,7 @@ class Nfacctd:
             "nfacctd_renormalize": str(renormalize).lower(),
             "aggregate_primitives": primitives,
             "plugins": "print[out]",
-            "aggregate[out]": AGGREGATE,
+            "aggregate[out]": ", ".join([AGGREGATE, *(f"x{number}" for number in more)]),
             "print_output[out]": "json",
             "print_output_file[out]": self._output,
             "print_output_file_append[out]": "true",
@@ -64,9 +76,13 @@ class Nfacctd:
 
     def flows(self) -> list[Flow]:
         """Every record: pmacct joins only those of one datagram with the same key and times."""
+        return [_flow(record) for record in self.records()]
+
+    def records(self) -> list[dict[str, Any]]:
+        """The same as pmacct writes them; element 52 is `x52`."""
         if not self._output.exists():
             return []
-        return [_flow(json.loads(line)) for line in self._output.read_text().splitlines()]
+        return [json.loads(line) for line in self._output.read_text().splitlines()]
 
     def sequence_jumps(self) -> list[str]:
         """Lines of the log on sequence numbers that did not follow."""

@@ -8,24 +8,31 @@ from pathlib import Path
 import pytest
 
 from xflowd.config import (
+    LEVELS,
     Collector,
     Config,
     ConfigError,
     Direction,
     Endpoint,
     ExportProtocol,
-    FlowKey,
     Hook,
+    KeyField,
     Meter,
     Sampling,
     SamplingMode,
+    Template,
+    Tunnels,
+    doubtful,
     dump,
     load,
     matching,
     override,
     unmatched,
 )
+from xflowd.config.schema import keys
+from xflowd.exporting.catalogue import OFFERED
 
+KEYS = "allowed are ip, proto, full, vlan, ether, or IANA names like ipClassOfService"
 COLLECTOR = "[collector a]\naddress = 192.0.2.10:2055\n"
 
 
@@ -72,7 +79,7 @@ source =
 observation_domain = # derived
 """
     assert loaded(tmp_path, text) == Config(
-        Meter(("wan", "wg*"), Direction.BOTH, Hook.TC, FlowKey.FULL, 1, 90, 3600),
+        Meter(("wan", "wg*"), Direction.BOTH, Hook.TC, LEVELS["full"], Tunnels.OUTER, 1, 90, 3600),
         Sampling(SamplingMode.RANDOM, 100),
         (
             Collector(
@@ -118,12 +125,49 @@ def test_a_source_port_may_be_any(tmp_path: Path, text: str, endpoint: Endpoint 
     assert loaded(tmp_path, f"{COLLECTOR}source = {text}").collectors[0].source == endpoint
 
 
+@pytest.mark.parametrize(
+    ("text", "fields", "rendered"),
+    [
+        ("ip", "SOURCE_ADDRESS DESTINATION_ADDRESS", "ip"),
+        ("Proto", "SOURCE_ADDRESS DESTINATION_ADDRESS PROTOCOL", "proto"),
+        ("vlan full", " ".join(field.name for field in LEVELS["vlan"]), "vlan"),
+        ("destinationIPv6Address, sourceIPv4Address sourceIPv6Address", "SOURCE_ADDRESS DESTINATION_ADDRESS", "ip"),
+        (
+            "protocolIdentifier icmpTypeCodeIPv4",
+            "DESTINATION_PORT PROTOCOL",
+            "destinationTransportPort, protocolIdentifier",
+        ),
+        ("flowLabelIPv6, ip", "SOURCE_ADDRESS DESTINATION_ADDRESS FLOW_LABEL", None),
+        ("ether ipClassOfService flowLabelIPv6", " ".join(field.name for field in KeyField), None),
+        ("flowDirection, ipVersion", "", "flowDirection"),
+    ],
+)
+def test_keys(tmp_path: Path, text: str, fields: str, rendered: str | None) -> None:
+    config = loaded(tmp_path, f"[meter]\nkey = {text}")
+    assert config.meter.key == tuple(KeyField[name] for name in fields.split())
+    assert loaded(tmp_path, dump(config)) == config
+    if rendered:
+        assert f"key = {rendered}\n" in dump(config)
+
+
 METER = [
+    ("key =", f"F:2 [meter] key: is empty; {KEYS}"),
+    (
+        "key = proto, ipClassOfServise",
+        "F:2 [meter] key: 'ipClassOfServise' is not known; did you mean ipClassOfService?",
+    ),
+    ("key = proto, octetDeltaCount", f"F:2 [meter] key: 'octetDeltaCount' cannot be part of a key; {KEYS}"),
+    ("key = vlanid", "F:2 [meter] key: 'vlanid' is not known; did you mean vlanId?"),
+    ("key = ip, ip", "F:2 [meter] key: 'ip' is named twice; keep one of the two"),
+    (
+        "key = ip, sourceTransportPort",
+        "F:2 [meter] key: has ports without their protocol; add protocolIdentifier",
+    ),
+    ("tunnels = both", "F:2 [meter] tunnels: 'both' is not known; allowed are outer, inner"),
     ("interface = wan", "F:2 [meter] interface: unknown key; did you mean interfaces?"),
     (
         "zzz = 1",
-        "F:2 [meter] zzz: unknown key; known are interfaces, direction, hook, key, max_flows, "
-        "active_timeout, idle_timeout",
+        f"F:2 [meter] zzz: unknown key; known are {', '.join(keys('meter'))}",
     ),
     ("hook = xpd", "F:2 [meter] hook: 'xpd' is not known; allowed are auto, xdp, tc"),
     ("max_flows = 0", "F:2 [meter] max_flows: '0' is out of range; allowed are 1 to 4194304"),
@@ -184,7 +228,9 @@ def test_faults_of_addresses(tmp_path: Path, text: str, fault: str | None) -> No
 
 SECTIONS = [
     ("[sampler]", "F:1 [sampler]: unknown section; did you mean sampling?"),
-    ("[x]", "F:1 [x]: unknown section; known are meter, sampling, collector, agent"),
+    ("[x]", "F:1 [x]: unknown section; known are meter, sampling, template, collector, agent"),
+    ("[template]\nelements = default", "F:1 [template]: has no name; write [template NAME]"),
+    ("[template a]", "F:1 [template a]: has no elements; add elements = default, minimumTTL, maximumTTL"),
     ("[meter wan]", "F:1 [meter wan]: takes no name; write [meter]"),
     ("[collector]\naddress = h", "F:1 [collector]: has no name; write [collector NAME]"),
     ("[collector a]", "F:1 [collector a]: has no address; add address = HOST:PORT"),
@@ -206,7 +252,118 @@ def test_faults_of_sections(tmp_path: Path, text: str, fault: str) -> None:
     assert faults(tmp_path, text) == [fault]
 
 
+SEE = "`xflowd elements` lists what there is"
+ELEMENTS = [
+    ("", "is empty; name elements, or default and elements"),
+    ("default, minimumTTl", "'minimumTTl' is no element; did you mean minimumTTL?"),
+    ("sourceAddress", "'sourceAddress' is no element; did you mean sourceMacAddress?"),
+    ("Default", "'Default' is no element; did you mean default?"),
+    ("default 53", "'53' is no name; did you mean maximumTTL?"),
+    ("default, natEvent", f"'natEvent' is nothing that can be told of a flow here; {SEE}"),
+    ("default, paddingOctets", f"'paddingOctets' is nothing that can be told of a flow here; {SEE}"),
+    ("yellow", f"'yellow' is no element; {SEE}"),
+    ("minimumTTL default minimumTTL", "'minimumTTL' is named twice; keep one of the two"),
+    ("default default", "'default' is named twice; keep one of the two"),
+    ("flowLabelIPv6", "has no element of IPv4 flows; add default, or sourceIPv4Address"),
+    ("ipv4Options", "has no element of IPv6 flows; add default, or sourceIPv6Address"),
+]
+
+
+@pytest.mark.parametrize(("text", "fault"), ELEMENTS)
+def test_faults_of_elements(tmp_path: Path, text: str, fault: str) -> None:
+    assert faults(tmp_path, f"[template a]\nelements = {text}\n") == [f"F:2 [template a] elements: {fault}"]
+
+
+def test_a_collector_has_the_elements_of_its_template(tmp_path: Path) -> None:
+    text = f"""{COLLECTOR}template = more
+[template more]
+elements = default minimumTTL,maximumTTL
+[template other]
+elements = octetDeltaCount
+[collector b]
+address = h
+"""
+    config = loaded(tmp_path, text)
+    assert config.templates == (
+        Template("more", ("default", "minimumTTL", "maximumTTL")),
+        Template("other", ("octetDeltaCount",)),
+    )
+    assert [one.elements for one in config.collectors] == [("default", "minimumTTL", "maximumTTL"), ()]
+    assert loaded(tmp_path, dump(config)) == config
+    assert list(doubtful(config)) == [
+        "[template other]: no collector names it",
+        "[template other] elements: without packetDeltaCount and octetDeltaCount most collectors count nothing",
+        "[template other] elements: without flowStartMilliseconds and flowEndMilliseconds most collectors know no time",
+        "[template other] elements: without an address or ipVersion some collectors drop the record",
+        "[template other] elements: without an interface nobody can tell where it was counted",
+        "[template other] elements: without samplingInterval some collectors take sampled flows for all",
+    ]
+
+
+@pytest.mark.parametrize(("tunnels", "doubts"), [("inner", 0), ("outer", 2)])
+def test_what_tells_of_tunnels_needs_them_opened(tmp_path: Path, tunnels: str, doubts: int) -> None:
+    elements = "elements = default, greKey, layer2SegmentId, minimumTTL"
+    text = f"{COLLECTOR}template = t\n[template t]\n{elements}\n[meter]\ntunnels = {tunnels}"
+    told = list(doubtful(loaded(tmp_path, text)))
+    assert len(told) == doubts
+    assert all(line.endswith("is 0 always without tunnels = inner in [meter]") for line in told)
+
+
+DOUBTS = [
+    ("default", None, "ipfix"),
+    (f"default, {', '.join(list(OFFERED)[:48])}", None, "9"),
+    (f"{', '.join(list(OFFERED))}", "Wireshark reads no template of more than 59 fields", "9"),
+    ("flowStartSysUpTime flowEndSysUpTime systemInitTimeMilliseconds", "nfdump 1.7.1 takes start for end", "ipfix"),
+]
+WHOLE = "packetDeltaCount octetDeltaCount sourceIPv4Address interfaceName samplingInterval"
+
+
+@pytest.mark.parametrize(("elements", "doubt", "protocol"), DOUBTS)
+def test_doubts(tmp_path: Path, elements: str, doubt: str | None, protocol: str) -> None:
+    whole = elements if "packetDeltaCount" in elements or "default" in elements else f"{WHOLE} {elements}"
+    inner = "[meter]\ntunnels = inner\n"
+    text = f"{COLLECTOR}protocol = {protocol}\ntemplate = t\n[template t]\nelements = {whole}\n{inner}"
+    told = list(doubtful(loaded(tmp_path, text)))
+    assert len(told) == (doubt is not None)
+    assert doubt is None or doubt in told[0]
+
+
+def test_what_the_key_has_not_is_told(tmp_path: Path) -> None:
+    elements = "elements = default, sourceTransportPort, vlanId, dot1qVlanId, sourceMacAddress, ipClassOfService"
+    text = f"{COLLECTOR}template = t\n[template t]\n{elements}\n[meter]\nkey = "
+    assert list(doubtful(loaded(tmp_path, f"{text}vlan"))) == []
+    told = [line.split()[3] for line in doubtful(loaded(tmp_path, f"{text}proto"))]
+    assert told == ["dot1qVlanId", "sourceTransportPort", "vlanId"]
+
+
+MANY = "default, " + ", ".join(name for name in OFFERED if "SysUpTime" not in name)
 TOGETHER = [
+    (
+        f"{COLLECTOR}template = mor\n[template more]\nelements = default",
+        "F:3 [collector a] template: there is no template 'mor'; did you mean more?",
+    ),
+    (
+        f"{COLLECTOR}template = more",
+        "F:3 [collector a] template: there is no template 'more'; add [template more]",
+    ),
+    (
+        f"{COLLECTOR}template = a b",
+        "F:3 [collector a] template: 'a b' is more than one name; name one section",
+    ),
+    (
+        f"{COLLECTOR}protocol = 5\ntemplate = more\n[template more]\nelements = default",
+        "F:4 [collector a] template: netflow5 has one form of record; choose no elements, or use netflow9 or ipfix",
+    ),
+    (
+        f"{COLLECTOR}template = more\n[template more]\nelements = default flowStartSysUpTime",
+        "F:3 [collector a] template: ipfix has no clock that flowStartSysUpTime could be read by; "
+        "use flowStartMilliseconds and flowEndMilliseconds, or add systemInitTimeMilliseconds",
+    ),
+    (
+        f"{COLLECTOR}max_payload = 600\ntemplate = more\n[template more]\nelements = {MANY}",
+        "F:3 [collector a] max_payload: 600 octets do not hold the templates; "
+        "allowed are 712 or more with this template",
+    ),
     (
         "[sampling]\nrate = 10",
         "F:2 [sampling] rate: 10 without a mode; set mode to systematic or random, or rate to 1",
@@ -236,6 +393,9 @@ def test_faults_of_keys_together(tmp_path: Path, text: str, fault: str) -> None:
     "text",
     [
         "[sampling]\nmode = systematic\nrate = 1",
+        f"{COLLECTOR}protocol = 9\ntemplate = t\n[template t]\nelements = octetDeltaCount flowEndSysUpTime",
+        f"{COLLECTOR}template = t\n[template t]\nelements = flowEndSysUpTime systemInitTimeMilliseconds",
+        f"{COLLECTOR}template =",
         f"[sampling]\nmode = random\nrate = 16383\n{COLLECTOR}protocol = 5",
         f"{COLLECTOR}[collector b]\naddress = 192.0.2.10:2055\nprotocol = 9",
         "[collector a]\naddress = host\nsource = [::1]:1",
@@ -249,7 +409,7 @@ def test_all_faults_are_told_and_none_that_follows_from_another(tmp_path: Path) 
     text = "[meter]\nhok = tc\nkey = 1\n[sampling]\nmode = foo\nrate = 5\n[collector a]\nprotocol = 6\n"
     assert faults(tmp_path, text) == [
         "F:2 [meter] hok: unknown key; did you mean hook?",
-        "F:3 [meter] key: '1' is not known; allowed are full, vlan",
+        f"F:3 [meter] key: '1' is not known; {KEYS}",
         "F:5 [sampling] mode: 'foo' is not known; allowed are none, systematic, random",
         "F:8 [collector a] protocol: '6' is not known; allowed are netflow5, netflow9, ipfix",
         "F:7 [collector a]: has no address; add address = HOST:PORT",
@@ -281,7 +441,7 @@ def test_unreadable_path(tmp_path: Path, path: str, reason: str) -> None:
 ROUND_TRIPS = [
     Config(),
     Config(
-        Meter(("wan", "wg*"), Direction.EGRESS, Hook.XDP, FlowKey.FULL, 7, 8, 9),
+        Meter(("wan", "wg*"), Direction.EGRESS, Hook.XDP, LEVELS["full"], Tunnels.OUTER, 7, 8, 9),
         Sampling(SamplingMode.SYSTEMATIC, 1000),
         (
             Collector("a", Endpoint("fe80::1%wan", 1), ExportProtocol.NETFLOW5, Endpoint("::1"), 1, 65507, 1),
@@ -333,17 +493,35 @@ def test_faults_of_options_are_told_at_once() -> None:
             protocol="ipfx",
             sampling="0",
             timeouts=["idel=3", "idle", "active=0"],
+            key="ip, yellow",
+            elements="default, ttl",
         )
     assert str(caught.value).splitlines() == [
         "--interface a/b: 'a/b' cannot name an interface; write names or globs: wan, wg*",
         "--timeout idel=3: unknown name 'idel'; did you mean idle?",
         "--timeout idle: 'idle' has no '='; write active=SECONDS or idle=SECONDS",
         "--timeout active 0: '0' is out of range; allowed are 1 to 86400 seconds",
+        f"--key ip, yellow: 'yellow' is not known; {KEYS}",
         "--sampling 0: '0' is out of range; allowed are 1 to 1000000",
         "--collector h:0: port '0' is out of range; allowed are 1 to 65535",
         "--collector x: is given twice; keep one of the two",
         "--protocol ipfx: 'ipfx' is not known; allowed are netflow5, netflow9, ipfix",
+        "--elements default, ttl: 'ttl' is no element; `xflowd elements` lists what there is",
     ]
+
+
+def test_key_and_elements_of_the_command_line() -> None:
+    templated = replace(
+        BASE, collectors=tuple(replace(one, template="t", elements=("default",)) for one in BASE.collectors)
+    )
+    config = override(templated, key="proto", elements="default, minimumTTL")
+    assert config.meter.key == LEVELS["proto"]
+    assert config.elements == ("default", "minimumTTL")
+    assert [(one.template, one.elements) for one in config.collectors] == [("", ("default", "minimumTTL"))] * 2
+    with pytest.raises(ConfigError) as caught:
+        override(BASE, protocol="5", elements="default")
+    told = "--elements default: netflow5 has one form of record; choose no elements, or use netflow9 or ipfix"
+    assert str(caught.value).splitlines() == [told] * 2
 
 
 def test_an_option_at_odds_with_the_file_names_the_option() -> None:

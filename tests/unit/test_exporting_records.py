@@ -7,8 +7,9 @@ from wire_helpers import ALL, NOW, NS_PER_S, Seen, flow, process
 
 from xflowd.exporting.announcing import MeterStatistics, SamplingAnnouncement
 from xflowd.exporting.clock import message_clock
+from xflowd.exporting.fillers import RecordContext
 from xflowd.exporting.protocols import PROTOCOLS
-from xflowd.exporting.records import RecordContext, column_of, fill
+from xflowd.exporting.records import column_of, fill
 from xflowd.metering.flow import FLOW
 from xflowd.wire.elements import ELEMENTS
 from xflowd.wire.template import Template, fields_of

@@ -295,6 +295,8 @@ OPTIONS = {
     "protocol": lambda text: {"protocol": text},
     "sampling": lambda text: {"sampling": text},
     "timeouts": lambda text: {"timeouts": [f"idle={text}", text]},
+    "key": lambda text: {"key": text},
+    "elements": lambda text: {"elements": text},
 }
 
 

@@ -23,6 +23,7 @@ NAMES = {
     "not_ip": "PACKETS_NOT_IP",
     "too_short": "PACKETS_TOO_SHORT",
     "malformed": "PACKETS_MALFORMED",
+    "jumbogram": "PACKETS_JUMBOGRAM",
     "overflow": "PACKETS_OVERFLOW",
     "lost": "PACKETS_UNCOUNTED",
 }
@@ -169,7 +170,7 @@ def test_what_a_program_reads_is_what_the_text_is_made_of() -> None:
         (packets(seen=10), (10, 0, 0), 0),
         (packets(seen=10), (4, 6, 0), 0),
         (packets(seen=10, overflow=7), (5, 3, 2), 0),  # five of the seven are exported, and count as such
-        (packets(seen=100, sampled_out=90, not_ip=1, too_short=2, malformed=3, lost=4), (0, 0, 0), 0),
+        (packets(seen=105, sampled_out=90, not_ip=1, too_short=2, malformed=3, jumbogram=5, lost=4), (0, 0, 0), 0),
         (packets(seen=100, sampled_out=90, not_ip=1, too_short=2, malformed=3, lost=4), (1, 2, 3), -6),
         (packets(seen=10), (4, 5, 0), 1),
         (packets(seen=10), (4, 7, 0), -1),

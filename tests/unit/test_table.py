@@ -21,7 +21,7 @@ def slot(own: tuple[int, ...] = NOTHING, others: tuple[int, ...] = NOTHING, **fi
     slots = np.zeros(1, structure("flow_slot"))
     slots["key"]["ip_version"] = 4
     for name, value in fields.items():
-        (slots["key"] if name in (slots["key"].dtype.names or ()) else slots)[name] = value
+        (slots if name in (slots.dtype.names or ()) else slots["key"])[name] = value
     for name, mine, theirs in zip(COUNTS, own, others, strict=True):
         slots["own"][name], slots["others"][name] = mine, theirs
     return slots

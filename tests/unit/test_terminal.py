@@ -218,6 +218,28 @@ def test_json_of_ipv6_and_of_a_time_out_of_reach() -> None:
     assert flow["flowEndMilliseconds"] == "9999-12-31T23:59:59.999Z"
 
 
+@pytest.mark.parametrize(
+    ("value", "micro", "nano"),
+    [
+        (
+            (2_208_988_800 + 1_700_000_000) << 32 | 1 << 31,
+            "2023-11-14T22:13:20.500000Z",
+            "2023-11-14T22:13:20.500000000Z",
+        ),
+        (0, "2036-02-07T06:28:16.000000Z", "2036-02-07T06:28:16.000000000Z"),  # NTP begins anew
+        (1 << 63, "1968-01-20T03:14:08.000000Z", "1968-01-20T03:14:08.000000000Z"),
+        ((1 << 64) - 1, "2036-02-07T06:28:15.999999Z", "2036-02-07T06:28:15.999999999Z"),
+    ],
+)
+def test_json_of_times_finer_than_milliseconds(value: int, micro: str, nano: str) -> None:
+    array = np.array(
+        [(value, value, 7)], [("flowStartMicroseconds", ">u8"), ("flowEndNanoseconds", ">u8"), ("x", "u1")]
+    )
+    stream = io.StringIO()
+    JsonLines(stream).write(array)
+    assert json.loads(stream.getvalue()) == {"flowStartMicroseconds": micro, "flowEndNanoseconds": nano, "x": 7}
+
+
 @pytest.mark.parametrize("sink", [lambda stream: Table(stream, 80), JsonLines])
 def test_no_records_no_output(sink: Any) -> None:
     stream = io.StringIO()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from xflowd.config.check import check
+from xflowd.config.doubtful import doubtful
+from xflowd.config.flowkey import LEVELS, FlowKey, KeyField
 from xflowd.config.ini import dump, load
 from xflowd.config.interfaces import is_pattern, matching, unmatched
 from xflowd.config.options import override
@@ -13,15 +15,17 @@ from xflowd.config.schema import (
     Config,
     Direction,
     ExportProtocol,
-    FlowKey,
     Hook,
     Meter,
     Sampling,
     SamplingMode,
+    Template,
+    Tunnels,
 )
 from xflowd.config.values import Endpoint
 
 __all__ = [
+    "LEVELS",
     "Agent",
     "Collector",
     "Config",
@@ -31,11 +35,15 @@ __all__ = [
     "ExportProtocol",
     "FlowKey",
     "Hook",
+    "KeyField",
     "Meter",
     "Problem",
     "Sampling",
     "SamplingMode",
+    "Template",
+    "Tunnels",
     "check",
+    "doubtful",
     "dump",
     "is_pattern",
     "load",

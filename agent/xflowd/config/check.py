@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
 from xflowd.config.contradictions import Place, contradictions
 from xflowd.config.entries import Entry, Section
 from xflowd.config.problem import ConfigError, Problem, nearest
-from xflowd.config.schema import NAMED, NOWHERE, SECTIONS, Config, keys
+from xflowd.config.schema import NAMED, REQUIRED, SECTIONS, Config, keys
 from xflowd.config.values import UnacceptableError
 
 MAXIMUM_PROBLEMS = 100  # nobody reads on behind so many, and a file of another kind has one in each line
@@ -55,12 +55,14 @@ def _assemble(draft: _Draft) -> Config:
     def make(section_type: str) -> Any:
         return SECTIONS[section_type](**draft.values.get((section_type, ""), {}))
 
-    collectors = (
-        SECTIONS["collector"](name=name, **values)
-        for (section_type, name), values in draft.values.items()
-        if section_type == "collector"
-    )
-    return Config(make("meter"), make("sampling"), tuple(collectors), make("agent"))
+    def make_named(section_type: str) -> tuple[Any, ...]:
+        named = ((name, values) for (kind, name), values in draft.values.items() if kind == section_type)
+        return tuple(SECTIONS[section_type](name=name, **values) for name, values in named)
+
+    templates = make_named("template")
+    elements = {template.name: template.elements for template in templates}
+    collectors = tuple(replace(one, elements=elements.get(one.template, ())) for one in make_named("collector"))
+    return Config(make("meter"), make("sampling"), collectors, make("agent"), templates)
 
 
 def _read_section(section: Section, draft: _Draft) -> Iterator[Problem]:
@@ -75,12 +77,11 @@ def _read_section(section: Section, draft: _Draft) -> Iterator[Problem]:
         yield from _read_entry(section, entry, draft)
     if fault:
         return  # its keys have been checked, but a Config cannot hold it
-    values = draft.values.setdefault(identity, {})
-    address = (*identity, "address")
-    if section.type == "collector" and address not in draft.places:
-        yield Problem(section.where, "has no address", "add address = HOST:PORT")
-        draft.wrong.add(address)
-        values["address"] = NOWHERE
+    draft.values.setdefault(identity, {})
+    key, example = REQUIRED.get(section.type, ("", ""))
+    if key and (*identity, key) not in draft.places:
+        yield Problem(section.where, f"has no {key}", f"add {key} = {example}")
+        draft.wrong.add((*identity, key))
 
 
 def _read_entry(section: Section, entry: Entry, draft: _Draft) -> Iterator[Problem]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 
-from xflowd.config.problem import Problem
-from xflowd.config.schema import NETFLOW5_MAXIMUM_RATE, Collector, Config, ExportProtocol, SamplingMode
+from xflowd.config.elements import least_payload, unsuited
+from xflowd.config.problem import Problem, nearest, quoted, shown
+from xflowd.config.schema import NETFLOW5_MAXIMUM_RATE, Collector, Config, ExportProtocol, SamplingMode, Template
 from xflowd.config.values import Endpoint, is_ip_address
 
 Place = tuple[str, str, str]  # section type, section name, key
@@ -38,14 +39,14 @@ def _findings(config: Config) -> Iterator[_Finding]:
     if config.sampling.mode is SamplingMode.NONE and rate != 1:
         yield [_RATE, _MODE], f"{rate} without a mode", "set mode to systematic or random, or rate to 1"
     for collector in config.collectors:
-        yield from _of_collector(collector, rate)
+        yield from _of_collector(collector, rate, config.templates)
     yield from _duplicates(config.collectors)
     for collector in config.collectors[_MOST_COLLECTORS : _MOST_COLLECTORS + 1]:
         what = f"is one of {len(config.collectors):,} collectors"
         yield [("collector", collector.name, "address")], what, f"keep {_MOST_COLLECTORS} at most"
 
 
-def _of_collector(collector: Collector, rate: int) -> Iterator[_Finding]:
+def _of_collector(collector: Collector, rate: int, templates: tuple[Template, ...]) -> Iterator[_Finding]:
     def place(key: str) -> Place:
         return ("collector", collector.name, key)
 
@@ -53,11 +54,34 @@ def _of_collector(collector: Collector, rate: int) -> Iterator[_Finding]:
         what = f"netflow5 cannot tell a sampling rate of {rate}"
         mend = f"sample at a rate of {NETFLOW5_MAXIMUM_RATE} or less, or use netflow9 or ipfix"
         yield [place("protocol"), _RATE], what, mend
+    yield from _of_template(collector, templates)
     source = collector.source
     if source and _family(source) != _family(collector.address) != "name":
         what = f"{source.host} cannot send to {collector.address.host}"
         mend = f"give an {_family(collector.address)} address of this host"
         yield [place("source"), place("address")], what, mend
+
+
+def _of_template(collector: Collector, templates: tuple[Template, ...]) -> Iterator[_Finding]:
+    names = [template.name for template in templates]
+    place, section = ("collector", collector.name, "template"), ("template", collector.template, "elements")
+    if collector.template and collector.template not in names:
+        mend = nearest(collector.template, names) if names else f"add [template {shown(collector.template)}]"
+        yield [place], f"there is no template {quoted(collector.template)}", mend
+        return
+    protocol = ("collector", collector.name, "protocol")
+    found = unsuited(collector.elements, collector.protocol.name.lower())
+    if found:
+        yield [place, protocol, section], *found
+    elif collector.elements:
+        least, payload = least_payload(collector.elements, collector.protocol.name.lower()), collector.max_payload
+        if payload < least:
+            where = [("collector", collector.name, "max_payload"), place, section]
+            yield (
+                where,
+                f"{payload} octets do not hold the templates",
+                f"allowed are {least} or more with this template",
+            )
 
 
 def _family(endpoint: Endpoint) -> str:

@@ -51,6 +51,7 @@ def read_ini(text: str, file: str) -> tuple[list[Section], list[Problem]]:
 def dump(config: Config) -> str:
     """The INI text that `load` makes this very Config of, with every key in it."""
     parts = [("[meter]", "meter", config.meter), ("[sampling]", "sampling", config.sampling)]
+    parts += [(f"[template {template.name}]", "template", template) for template in config.templates]
     parts += [(f"[collector {collector.name}]", "collector", collector) for collector in config.collectors]
     parts.append(("[agent]", "agent", config.agent))
     return "\n".join(_section_text(*part) for part in parts)

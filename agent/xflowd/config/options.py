@@ -13,6 +13,7 @@ from xflowd.config.values import UnacceptableError, split_setting
 
 INTERFACE, COLLECTOR, PROTOCOL = "--interface", "--collector", "--protocol"
 SAMPLING, TIMEOUT = "--sampling", "--timeout"
+KEY, ELEMENTS = "--key", "--elements"
 
 
 @dataclass(slots=True)
@@ -43,19 +44,23 @@ def override(  # noqa: PLR0913 - one argument an option
     protocol: str | None = None,
     sampling: str | None = None,
     timeouts: Sequence[str] = (),
+    key: str | None = None,
+    elements: str | None = None,
 ) -> Config:
     """`config` with what the options say instead; raises ConfigError with every problem there is.
 
     `interfaces`, `collectors` (HOST:PORT) and `timeouts` ("active=60", "idle=15") have one text for each time
     the option is given. `collectors` replace those of `config`; `protocol` is then theirs, else everybody's.
-    `sampling` is the N of systematic 1-in-N.
+    `sampling` is the N of systematic 1-in-N. `elements` take the place of every collector's template.
     """
     found = _Findings()
     config = _with_interfaces(config, interfaces, found)
     config = _with_timeouts(config, timeouts, found)
+    config = _with_key(config, key, found)
     config = _with_sampling(config, sampling, found)
     config = _with_collectors(config, collectors, found)
     config = _with_protocol(config, protocol, found)
+    config = _with_elements(config, elements, found)
     found.problems += contradictions(config, found.places, found.wrong)
     if found.problems:
         raise ConfigError(found.problems)
@@ -81,6 +86,23 @@ def _with_timeouts(config: Config, texts: Sequence[str], found: _Findings) -> Co
         seconds = found.value(f"{TIMEOUT} {name}", ("meter", "", key), value, getattr(config.meter, key))
         config = replace(config, meter=replace(config.meter, **{key: seconds}))
     return config
+
+
+def _with_key(config: Config, text: str | None, found: _Findings) -> Config:
+    if text is None:
+        return config
+    key = found.value(KEY, ("meter", "", "key"), text, config.meter.key)
+    return replace(config, meter=replace(config.meter, key=key))
+
+
+def _with_elements(config: Config, text: str | None, found: _Findings) -> Config:
+    if text is None:
+        return config
+    elements = found.value(ELEMENTS, ("template", "", "elements"), text, ())
+    for collector in config.collectors:
+        found.places[("collector", collector.name, "template")] = f"{ELEMENTS} {shown(text)}"
+    collectors = tuple(replace(one, template="", elements=elements) for one in config.collectors)
+    return replace(config, collectors=collectors, elements=elements)
 
 
 def _with_sampling(config: Config, text: str | None, found: _Findings) -> Config:

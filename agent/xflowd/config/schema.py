@@ -6,14 +6,16 @@ import enum
 from dataclasses import dataclass
 from typing import Annotated, Any, get_type_hints
 
-from xflowd.config.values import Address, Choice, Duration, Endpoint, InterfaceNames, Kind, Number, UserName
+from xflowd.config.elements import ElementNames, Elements, SectionName
+from xflowd.config.flowkey import LEVELS, FlowKey, KeyFields
+from xflowd.config.values import Address, Choice, Duration, Endpoint, FilePath, InterfaceNames, Kind, Number, UserName
 
 NETFLOW5_MAXIMUM_RATE = 16_383  # the sampling interval of a version 5 header has 14 bits
 NOWHERE = Endpoint("")  # stands for an address that is missing or wrong, in a Config that is never handed out
 
 Direction = enum.Enum("Direction", ["AUTO", "INGRESS", "EGRESS", "BOTH"])
 Hook = enum.Enum("Hook", ["AUTO", "XDP", "TC"])
-FlowKey = enum.Enum("FlowKey", ["FULL", "VLAN"])
+Tunnels = enum.Enum("Tunnels", ["OUTER", "INNER"])
 SamplingMode = enum.Enum("SamplingMode", ["NONE", "SYSTEMATIC", "RANDOM"])
 
 
@@ -40,10 +42,12 @@ class Meter:
     interfaces: Annotated[tuple[str, ...], InterfaceNames()] = ()
     direction: Annotated[Direction, Choice(Direction)] = Direction.AUTO
     hook: Annotated[Hook, Choice(Hook)] = Hook.AUTO
-    key: Annotated[FlowKey, Choice(FlowKey)] = FlowKey.VLAN
+    key: Annotated[FlowKey, KeyFields()] = LEVELS["vlan"]
+    tunnels: Annotated[Tunnels, Choice(Tunnels)] = Tunnels.OUTER
     max_flows: Annotated[int, Number(1, 4_194_304)] = 65_536
     active_timeout: Annotated[int, Duration(1, 86_400)] = 60
     idle_timeout: Annotated[int, Duration(1, 86_400)] = 15
+    as_table: Annotated[str, FilePath()] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +59,20 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True)
+class Template:
+    """What a flow's record holds, by elements in their order: for collectors that name it."""
+
+    name: str
+    elements: Annotated[Elements, ElementNames()] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Collector:
     """One Collecting Process. Times are seconds. No observation domain: one derived from the host.
 
     `max_payload` is in octets of UDP payload: 512 hold every template, the sampler and an IPv6 record. `queue` is the
-    octets of memory for what waits to be sent.
+    octets of memory for what waits to be sent. `elements` are those of the template that is named; none: the
+    protocol's own.
     """
 
     name: str
@@ -70,6 +83,8 @@ class Collector:
     max_payload: Annotated[int, Number(512, 65_507)] = 1_400
     observation_domain: Annotated[int | None, Number(1, 2**32 - 1, optional=True)] = None
     queue: Annotated[int, Number(131_072, 268_435_456)] = 1_048_576
+    template: Annotated[str, SectionName()] = ""
+    elements: Elements = ()
 
     @property
     def port(self) -> int:
@@ -86,17 +101,27 @@ class Agent:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """A configuration that has passed every check."""
+    """A configuration that has passed every check. `elements` are those of the command line, for all records."""
 
     meter: Meter = Meter()
     sampling: Sampling = Sampling()
     collectors: tuple[Collector, ...] = ()
     agent: Agent = Agent()
+    templates: tuple[Template, ...] = ()
+    elements: Elements = ()
 
 
 #: Section type → what its keys make. A section of a type in NAMED has a name, and there can be many of them.
-SECTIONS: dict[str, type[Any]] = {"meter": Meter, "sampling": Sampling, "collector": Collector, "agent": Agent}
-NAMED = {"collector"}
+SECTIONS: dict[str, type[Any]] = {
+    "meter": Meter,
+    "sampling": Sampling,
+    "template": Template,
+    "collector": Collector,
+    "agent": Agent,
+}
+NAMED = {"template", "collector"}
+#: Keys without which a section is nothing, and what to write for them.
+REQUIRED = {"collector": ("address", "HOST:PORT"), "template": ("elements", "default, minimumTTL, maximumTTL")}
 
 
 def keys(section_type: str) -> dict[str, Kind]:

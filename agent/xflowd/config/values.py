@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import enum
 import fnmatch
 import ipaddress
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -14,7 +16,9 @@ from xflowd.config.problem import nearest, quoted
 INTERFACE_NAME_OCTETS = 15  # IFNAMSIZ of linux/if.h, less the closing NUL
 _GLOB_OCTETS = 64  # [0-9] stands for one character of a name
 _MOST_INTERFACES = 1024
+_MOST_COMPARED = 120  # characters of a word that is like no name
 _HOST_NAME_OCTETS = 253  # RFC 1035 section 2.3.4, less the first length and the root
+_PATH_OCTETS = 4095  # PATH_MAX of linux/limits.h, less the closing NUL
 _DURATION = re.compile(r"(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s?)?", re.ASCII)
 _HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)(?:\.(?!-)[A-Za-z0-9_-]{1,63}(?<!-))*\.?")
 _USER_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}", re.ASCII)
@@ -136,6 +140,21 @@ class UserName:
 
 
 @dataclass(frozen=True, slots=True)
+class FilePath:
+    """The path of a file, from / on, or none. Whether there is such a file is asked when it is read."""
+
+    def parse(self, text: str) -> str:
+        if text and not text.startswith("/"):
+            raise UnacceptableError(f"{quoted(text)} is no whole path", "write it from / on")
+        if not text.isprintable() or len(text.encode(errors="replace")) > _PATH_OCTETS:
+            raise UnacceptableError(f"{quoted(text)} cannot be a path", "write one of letters, digits and signs")
+        return text
+
+    def render(self, value: str) -> str:
+        return value
+
+
+@dataclass(frozen=True, slots=True)
 class Address:
     """HOST, HOST:PORT or [IPv6]:PORT. A `local` one may be missing, and have port 0 for any port."""
 
@@ -189,6 +208,24 @@ def within(text: str, low: int, high: int, name: str = "") -> int:
     if len(text) > len(str(high)) + 20 or not low <= int(text) <= high:
         raise UnacceptableError(f"{name}{quoted(text)} is out of range", mend)
     return int(text)
+
+
+def listed(text: str) -> list[str]:
+    """The words of a list, parted by commas or blanks; raises UnacceptableError where one is there twice."""
+    words = text.replace(",", " ").split()
+    seen: set[str] = set()
+    for word in words:
+        if word in seen:
+            raise UnacceptableError(f"{quoted(word)} is named twice", "keep one of the two")
+        seen.add(word)
+    return words
+
+
+def nearest_name(word: str, known: Iterable[str]) -> str:
+    """How to mend a name that is misspelt; nothing where no other is like it. Case is not looked at."""
+    by_lower = {name.lower(): name for name in known}
+    close = difflib.get_close_matches(word[:_MOST_COMPARED].lower(), by_lower, n=1)
+    return f"did you mean {by_lower[close[0]]}?" if close else ""
 
 
 def split_setting(text: str, known: tuple[str, ...]) -> tuple[str, str]:

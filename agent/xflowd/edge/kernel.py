@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from xflowd.edge import libbpf, shared
 from xflowd.edge.layout import Layout
-from xflowd.edge.loading import Loaded, LoadOptions, load, tick_ns
+from xflowd.edge.loading import Loaded, LoadOptions, extended_mask, load, tick_ns
 from xflowd.metering.flow import FlowEndReason
 from xflowd.metering.table import SlotState
 
@@ -59,11 +59,16 @@ class Kernel:
         # The same memory as items that numpy copies at one go, and as 64-bit words:
         self._octets = np.ndarray(self.slots.shape, f"V{self.slots.itemsize}", self.slots)
         self._words = self._octets.view(np.uint64).reshape(len(self.slots), -1)
+        #: Entry n belongs to slot n; None where none are kept.
+        self.details = self._mapped("details", self.layout.structure("flow_detail")) if self.options.details else None
+        if self.details is not None:
+            self._detail_octets = np.ndarray(self.details.shape, f"V{self.details.itemsize}", self.details)
         points = self._mapped("observation_points", self.layout.structure("observation_point"))
         #: [CPU, direction, interface bucket]
         self.points = points.reshape(-1, 2, self.options.buckets)
         self._ring = self._mapped("free_slots", np.dtype(np.uint32))
         self._control = self._mapped("control", self.layout.structure("meter_control"))
+        self._extended_mask = extended_mask(self.layout, self.options.key_fields).view(np.uint64)
         self._outcome = self.layout.enumeration("packet_outcome")
         self._grace_map, self._grace_inner = _grace_maps()
         self._test_run = libbpf.TestRunOptions(sz=c.sizeof(libbpf.TestRunOptions))
@@ -156,9 +161,13 @@ class Kernel:
         self.slots["transaction"][numbers] = transaction
 
     def records(self, numbers: Slots) -> npt.NDArray[np.void]:
-        """A copy of slots, as they are now."""
-        copied: npt.NDArray[np.void] = self._octets[numbers].view(self.slots.dtype)
-        return copied
+        """A copy of slots, as they are now; with their details, where these are kept, as a field `detail`."""
+        if self.details is None:
+            copied: npt.NDArray[np.void] = self._octets[numbers].view(self.slots.dtype)
+            return copied
+        joined = np.empty(len(numbers), [("slot", self._octets.dtype), ("detail", self._detail_octets.dtype)])
+        joined["slot"], joined["detail"] = self._octets[numbers], self._detail_octets[numbers]
+        return joined.view(_side_by_side(self.slots.dtype, self.details.dtype))
 
     def release(self, numbers: Slots) -> None:
         """Give slots back that no program can write to. The grace period makes programs see zeroes before the number.
@@ -169,6 +178,8 @@ class Kernel:
             return
         self.slots["state"][numbers] = SlotState.FREE  # first: a slot that is half zero is no flow for anybody
         self._words[numbers] = 0
+        if self.details is not None:
+            self._detail_octets.view(np.uint64).reshape(len(self.details), -1)[numbers] = 0
         self._publish(numbers)
 
     def wait_grace_period(self) -> None:
@@ -246,6 +257,8 @@ class Kernel:
         fd, size = self._map(index), libbpf.information(libbpf.MapInfo, self._map(index)).key_size
         begin = self.slots.dtype.fields["key"][1] // 8  # type: ignore[index]
         keys = self._words[:, begin : begin + size // 8][numbers]
+        if self._extended_mask.any():
+            keys[:, -2:] &= self._extended_mask  # a slot has the first packet's there, the index what is in the key
         at, patience = 0, _PATIENCE
         while at < len(keys):
             count = c.c_uint32(min(_BATCH, len(keys) - at))
@@ -291,6 +304,19 @@ class Kernel:
         memory, entries = shared.mapped(self._map(name))
         mapped: npt.NDArray[Any] = np.ndarray((entries,), dtype, memory, strides=(shared.stride(dtype.itemsize),))
         return mapped
+
+
+def _side_by_side(slot: np.dtype[np.void], detail: np.dtype[np.void]) -> np.dtype[np.void]:
+    """The record type of a slot with one more field, `detail`, behind it."""
+    fields: Mapping[str, Any] = slot.fields or {}
+    return np.dtype(
+        {
+            "names": [*fields, "detail"],
+            "formats": [field[0] for field in fields.values()] + [detail],
+            "offsets": [field[1] for field in fields.values()] + [slot.itemsize],
+            "itemsize": slot.itemsize + detail.itemsize,
+        }
+    )
 
 
 def _grace_maps() -> tuple[int, int]:

@@ -140,6 +140,7 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "bpf_obj_get": (_INT, [_TEXT]),
     "bpf_obj_get_info_by_fd": (_INT, [_INT, _POINTER, c.POINTER(_U32)]),
     "bpf_map__fd": (_INT, [_POINTER]),
+    "bpf_map__set_key_size": (_INT, [_POINTER, _U32]),
     "bpf_map__set_max_entries": (_INT, [_POINTER, _U32]),
     "bpf_map__initial_value": (_POINTER, [_POINTER, c.POINTER(c.c_size_t)]),
     "bpf_program__fd": (_INT, [_POINTER]),

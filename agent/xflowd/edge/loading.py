@@ -6,11 +6,13 @@ import ctypes as c
 import errno
 import os
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from xflowd.edge import libbpf
 from xflowd.edge.layout import Layout, types_of
@@ -21,6 +23,7 @@ _MAPS = {
     name: name
     for name in (
         "slots",
+        "details",
         "index_ipv4",
         "index_ipv6",
         "free_slots",
@@ -32,6 +35,23 @@ _MAPS = {
 } | {"control": ".data.control"}
 PROGRAMS = ("read_clocks", "xdp_ingress", "tc_ingress", "tc_egress", "tc_ingress_network", "tc_egress_network")
 
+#: The fields of a key that nobody has chosen: addresses, protocol, ports, VLANs.
+DEFAULT_KEY = (
+    "KEY_SOURCE_ADDRESS",
+    "KEY_DESTINATION_ADDRESS",
+    "KEY_SOURCE_PORT",
+    "KEY_DESTINATION_PORT",
+    "KEY_PROTOCOL",
+    "KEY_VLAN",
+    "KEY_CUSTOMER_VLAN",
+)
+#: Fields in the extended part of struct flow_key, and the columns that they are.
+_EXTENDED = {
+    "KEY_SOURCE_MAC": "source_mac_address",
+    "KEY_DESTINATION_MAC": "destination_mac_address",
+    "KEY_FLOW_LABEL": "flow_label_ipv6",
+}
+
 
 class LoadError(OSError):
     """The kernel or libbpf refused the programs; the message says why and how to mend it."""
@@ -39,10 +59,16 @@ class LoadError(OSError):
 
 @dataclass(frozen=True, slots=True)
 class LoadOptions:
-    """What is fixed before the programs are loaded. `buckets` (a power of two) tells interfaces apart."""
+    """What is fixed before the programs are loaded. `buckets` (a power of two) tells interfaces apart.
+
+    `key_fields` and `details` are names of enum key_field and enum detail; with `tunnels_inner` a packet in a tunnel
+    belongs to the flow of its inner headers.
+    """
 
     max_flows: int
-    key_fields: tuple[str, ...] = ("KEY_VLAN",)
+    key_fields: tuple[str, ...] = DEFAULT_KEY
+    details: tuple[str, ...] = ()
+    tunnels_inner: bool = False
     sampling_rate: int = 1
     sampling_random: bool = False
     buckets: int = 64
@@ -135,6 +161,7 @@ def _configure(handle: int, options: LoadOptions) -> None:
     rows = 2 * options.buckets * possible_cpus()
     sizes = {
         "slots": options.max_flows,
+        "details": options.max_flows if options.details else 1,
         "index_ipv4": options.max_flows,
         "index_ipv6": options.max_flows,
         "free_slots": ring,
@@ -148,12 +175,20 @@ def _configure(handle: int, options: LoadOptions) -> None:
         libbpf.call("bpf_program__set_autoload", program, name in options.programs)
 
     layout = Layout(types_of(handle))
+    mask = extended_mask(layout, options.key_fields)
+    if mask.any():
+        octets = layout.structure("flow_key").itemsize
+        for name in ("index_ipv4", "index_ipv6"):
+            libbpf.call("bpf_map__set_key_size", _map(handle, name), octets, what=f"map {name}")
     fields = layout.enumeration("key_field")
     size = c.c_size_t()
     address = libbpf.call("bpf_map__initial_value", _map(handle, ".rodata.config"), c.byref(size))
     memory = memoryview((c.c_uint8 * size.value).from_address(address))
     config = np.ndarray((1,), layout.structure("meter_config"), memory)
     config["key_fields"] = sum(fields[name] for name in options.key_fields)
+    groups = layout.enumeration("detail")
+    config["details"] = sum(groups[name] for name in options.details)
+    config["tunnels"] = options.tunnels_inner
     config["sampling_rate"] = options.sampling_rate
     config["sampling_random"] = options.sampling_random
     config["slot_mask"] = ring - 1
@@ -161,8 +196,19 @@ def _configure(handle: int, options: LoadOptions) -> None:
     config["atomic_counters"] = "PREEMPT_RT" in os.uname().version or Path("/sys/kernel/realtime").exists()
     config["hint_shift"] = 64 - _hint_bits(options)
     config["tick_ns"] = tick_ns()
-    config["hash_multipliers"] = np.frombuffer(os.urandom(48), np.uint64) | np.uint64(1)
+    config["extended_mask"] = mask.view(np.uint64)
+    multipliers = config["hash_multipliers"]
+    multipliers[:] = np.frombuffer(os.urandom(multipliers.nbytes), np.uint64) | np.uint64(1)
     config["replayed_clock"] = options.replayed_clock
+
+
+def extended_mask(layout: Layout, key_fields: Collection[str]) -> npt.NDArray[np.uint8]:
+    """Which octets of the extended part of struct flow_key belong to the key: 255 each; the last sixteen octets."""
+    key = np.zeros(1, layout.structure("flow_key"))
+    for name, column in _EXTENDED.items():
+        if name in key_fields:
+            key[column] = np.iinfo(key[column].dtype).max
+    return key.view(np.uint8)[-16:]
 
 
 def tick_ns() -> int:

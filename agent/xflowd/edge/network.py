@@ -8,20 +8,17 @@ import errno
 import socket
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
-
-from xflowd.metering.prefixes import Prefix
 
 Link = enum.Enum("Link", ["ETHERNET", "NONE", "UNKNOWN"])  # what a packet begins with
 
 #: ARPHRD_* of <linux/if_arp.h>: Ethernet and loopback; PPP, raw IP, IPIP, IP6 tunnel, SIT, GRE, GRE over IPv6, none.
 _LINKS = dict.fromkeys((1, 772), Link.ETHERNET) | dict.fromkeys((512, 519, 768, 769, 776, 778, 823, 65534), Link.NONE)
-#: Multicast groups of <linux/rtnetlink.h>: RTMGRP_LINK; RTMGRP_IPV4_ROUTE and RTMGRP_IPV6_ROUTE.
-LINKS, ROUTES = 0x1, 0x40 | 0x400
-MOST_ROUTES = 5_000  # reading these takes the agent half a second
+#: Multicast groups of <linux/rtnetlink.h>: RTMGRP_LINK; routes and rules of IPv4 and IPv6. Of IPv4 routes that go with
+#: an interface or an address, the kernel says nothing but that: RTMGRP_LINK, RTMGRP_IPV4_IFADDR.
+LINKS, ROUTES = 0x1, 0x40 | 0x80 | 0x400 | 0x40000 | 0x1 | 0x10
 _MAIN_TABLE = 254
 
 
@@ -140,31 +137,6 @@ def strips_vlan_tags(name: str) -> bool:
         except NetlinkError as error:
             raise OSError(error.code, f"netlink: {error}") from None
         return bool(features["rx-vlan-hw-parse"].enable) if "rx-vlan-hw-parse" in features else False
-
-
-def prefixes() -> list[Prefix]:
-    """The destinations in the main routing table, without default routes. Empty where there are too many to read."""
-    if _routes_known() > MOST_ROUTES:
-        return []
-    found: list[Prefix] = []
-    with _netlink() as netlink:
-        for family, version in ((socket.AF_INET, 4), (socket.AF_INET6, 6)):
-            for route in netlink.get_routes(family=family, table=_MAIN_TABLE):
-                destination = route.get_attr("RTA_DST")
-                if destination is not None:
-                    found.append((version, socket.inet_pton(family, destination), route["dst_len"]))
-    return found
-
-
-def _routes_known() -> int:
-    """About how many routes there are: the sum of the kernel's own counters."""
-    count = 0
-    with contextlib.suppress(OSError, ValueError):
-        lines = Path("/proc/net/fib_triestat").read_text().splitlines()
-        count += sum(int(line.split(":")[1]) for line in lines if "Prefixes:" in line)
-    with contextlib.suppress(OSError, ValueError):
-        count += int(Path("/proc/net/rt6_stats").read_text().split()[3], 16)
-    return count
 
 
 class Watch:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from xflowd.metering.instant import Instant
 
+NS_PER_US = 1_000
 NS_PER_MS = 1_000_000
 MS_PER_S = 1_000
 NS_PER_S = 1_000_000_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -22,9 +22,10 @@ from xflowd.exporting.announcing import (
 from xflowd.exporting.blocks import picked
 from xflowd.exporting.clock import NS_PER_S, message_clock
 from xflowd.exporting.expressible import in_netflow5
+from xflowd.exporting.fillers import RecordContext
 from xflowd.exporting.packing import Packing
-from xflowd.exporting.protocols import PROTOCOLS, Protocol
-from xflowd.exporting.records import RecordContext, fill
+from xflowd.exporting.protocols import PROTOCOLS, Protocol, with_elements
+from xflowd.exporting.records import fill
 from xflowd.metering.instant import Instant
 from xflowd.wire import netflow5
 from xflowd.wire.template import Template
@@ -65,11 +66,12 @@ class Sent:
 class ExportingProcess:
     """What is remembered for one collector: sequence number, last template refresh, interfaces it knows.
 
-    `protocol` is "netflow5", "netflow9" or "ipfix"; `max_payload` is in octets, without UDP and IP headers.
+    `protocol` is "netflow5", "netflow9" or "ipfix"; `max_payload` is in octets, without UDP and IP headers; `elements`
+    are those that somebody has chosen for flows, by name.
     Raises ValueError for what the protocol cannot do, saying how to mend it.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a collector's section says
         self,
         protocol: str,
         *,
@@ -77,10 +79,11 @@ class ExportingProcess:
         max_payload: int = 1400,
         template_refresh_ns: int = 60 * NS_PER_S,
         sampling: SamplingAnnouncement,
+        elements: Sequence[str] = (),
     ) -> None:
         if protocol not in PROTOCOLS:
             raise ValueError(f"protocol {protocol!r}: use one of {', '.join(PROTOCOLS)}")
-        self._protocol = PROTOCOLS[protocol]
+        self._protocol = with_elements(protocol, elements)
         self._domain, self._max_payload = observation_domain, max_payload
         self._template_refresh_ns = template_refresh_ns
         self._templates = template_sets(self._protocol)
@@ -138,7 +141,7 @@ class ExportingProcess:
         if self._protocol.announced is not None:
             totals = self._totals(statistics, sent or self._made())
             self._announce(self._protocol.announced, packing, now, interfaces, totals)
-        context = RecordContext(clock, self._sampling.rate)
+        context = RecordContext(clock, self._sampling.rate, interfaces)
         for start in range(0, len(flows), CHUNK):
             for template, chosen in self._tellable(flows[start : start + CHUNK]):
                 packing.add_records(template.template_id, fill(template, chosen, context))
@@ -181,7 +184,8 @@ class ExportingProcess:
         """What a successor must know to go on, fit for JSON. Templates are not in it: it announces them anew."""
         counters = {name: getattr(self.counters, name) for name in _PLAIN_COUNTERS}
         by_reason = {name: dict(getattr(self.counters, name)) for name in _COUNTERS_BY_REASON}
-        return {"sequence": self._sequence, "counters": counters | by_reason}
+        record_octets = {str(set_id): octets for set_id, octets in self._record_octets.items()}
+        return {"sequence": self._sequence, "counters": counters | by_reason, "record_octets": record_octets}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on where state() was taken, by a process of the same protocol and domain."""
@@ -192,6 +196,9 @@ class ExportingProcess:
         for name in _COUNTERS_BY_REASON:
             setattr(self.counters, name, Counter(kept[name]))
         self._sequence = int(state["sequence"])
+        # Its datagrams may wait still, in templates that are not ours: no number stands for two of them.
+        former = {int(set_id): int(octets) for set_id, octets in state.get("record_octets", {}).items()}
+        self._record_octets = former | self._record_octets
         self._known_interfaces = {}
         self.announce_again()
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from types import ModuleType
 
+from xflowd.exporting.catalogue import IP_VERSIONS, fields_text
 from xflowd.exporting.clock import NS_PER_S, MessageClock
 from xflowd.exporting.packing import Framing
 from xflowd.wire import ipfix, netflow5, netflow9, sets, templates
@@ -85,3 +86,17 @@ _IPFIX = Protocol(
     templates.IPFIX,
 )
 PROTOCOLS = {each.name: each for each in (_NETFLOW5, _NETFLOW9, _IPFIX)}
+
+
+def with_elements(name: str, elements: Sequence[str]) -> Protocol:
+    """The protocol of this name, its flows told by chosen `elements` (see catalogue.py); by its own if there are none.
+
+    Raises ValueError where it has no templates, or the elements leave one IP version without any.
+    """
+    protocol = PROTOCOLS[name]
+    if not elements:
+        return protocol
+    if protocol.announced is None:
+        raise ValueError(f"{name} has one form of record: no elements can be chosen")
+    announced = templates.chosen(name, {each: fields_text(name, each, elements) for each in IP_VERSIONS})
+    return replace(protocol, announced=announced, flow_templates={4: announced.ipv4, 6: announced.ipv6})

@@ -22,6 +22,32 @@ INGRESS, EGRESS = 0, 1  # flowDirection, IANA element 61
 #: An interface's index, and a direction: where packets are observed.
 Place = tuple[int, int]
 
+#: Columns of FLOW that are kept only where they are asked for, else 0: struct flow_detail of ebpf/flow.h says of which
+#: packets they are. The three sets of options lie as IANA has them in a number in network order.
+DETAILS = (
+    ("tcp_options", np.uint64),
+    ("layer2_segment_id", np.uint64),
+    ("tcp_syn_total_count", np.uint32),
+    ("tcp_fin_total_count", np.uint32),
+    ("tcp_rst_total_count", np.uint32),
+    ("tcp_psh_total_count", np.uint32),
+    ("tcp_ack_total_count", np.uint32),
+    ("tcp_urg_total_count", np.uint32),
+    ("mpls_top_label_stack_section", np.uint32),  # 24 bits: label, experimental bits, bottom of stack
+    ("mpls_label_stack_section2", np.uint32),
+    ("mpls_label_stack_section3", np.uint32),
+    ("fragment_identification", np.uint32),
+    ("ipv4_options", np.uint32),
+    ("ipv6_extension_headers", np.uint32),
+    ("gre_key", np.uint32),
+    ("gtpu_teid", np.uint32),
+    ("fragment_offset", np.uint16),  # in units of eight octets
+    ("tcp_window_size", np.uint16),
+    ("tcp_window_scale", np.uint16),
+    ("fragment_flags", np.uint8),
+    ("mpls_label_stack_depth", np.uint8),
+)
+
 #: One ended flow. Numbers are native, addresses are octets in network order, an IPv4 address fills the first
 #: four of its sixteen octets and leaves the rest zero. Times are nanoseconds of the monotonic clock.
 FLOW = np.dtype(
@@ -57,6 +83,7 @@ FLOW = np.dtype(
         ("flow_end_reason", np.uint8),
         ("source_prefix_length", np.uint8),
         ("destination_prefix_length", np.uint8),
+        *DETAILS,
     ],
     align=True,
 )

@@ -7,7 +7,7 @@ import enum
 import numpy as np
 import numpy.typing as npt
 
-from xflowd.metering.flow import FLOW
+from xflowd.metering.flow import DETAILS, FLOW
 
 Records = npt.NDArray[np.void]
 
@@ -17,9 +17,6 @@ _FROM_SLOT = (
     "ip_next_hop_address",
     "ingress_interface",
     "egress_interface",
-    "flow_label_ipv6",
-    "source_mac_address",
-    "destination_mac_address",
     "ip_class_of_service",
 )
 _FROM_KEY = (
@@ -30,6 +27,9 @@ _FROM_KEY = (
     "flow_direction",
     "source_transport_port",
     "destination_transport_port",
+    "source_mac_address",
+    "destination_mac_address",
+    "flow_label_ipv6",
 )
 _ICMP, _ICMPV6 = 1, 58
 
@@ -50,7 +50,10 @@ def flows(slots: Records, reasons: npt.NDArray[np.uint8]) -> Records:
     for name in _FROM_SLOT:
         result[name] = slots[name]
     for name in _FROM_KEY:
-        result[name] = key[name]
+        result[name] = key[name] if name in (key.dtype.names or ()) else slots[name]  # a table of an older version
+    if "detail" in (slots.dtype.names or ()):
+        for name, _ in DETAILS:
+            result[name] = slots["detail"][name]
     _addresses(result, key)
     _icmp(result)
     _counters(result, slots)

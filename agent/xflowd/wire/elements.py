@@ -99,7 +99,7 @@ _REGISTRY = """
 51 classId unsigned8 class of the flow
 52 minimumTTL unsigned8 lowest TTL or hop limit
 53 maximumTTL unsigned8 highest TTL or hop limit
-54 fragmentIdentification unsigned32 identification of fragments
+54 fragmentIdentification unsigned32 identification of the fragmented packet
 55 postIpClassOfService unsigned8 class of service after the observation point
 56 sourceMacAddress macAddress source of the frame
 57 postDestinationMacAddress macAddress destination after the observation point
@@ -110,18 +110,18 @@ _REGISTRY = """
 62 ipNextHopIPv6Address ipv6Address next hop
 63 bgpNextHopIPv6Address ipv6Address next hop of BGP
 64 ipv6ExtensionHeaders unsigned32 extension headers seen, a bit each
-70 mplsTopLabelStackSection octetArray first MPLS label
-71 mplsLabelStackSection2 octetArray second MPLS label
-72 mplsLabelStackSection3 octetArray third MPLS label
+70 mplsTopLabelStackSection octetArray first MPLS label, traffic class, end of the stack
+71 mplsLabelStackSection2 octetArray second MPLS label, the same
+72 mplsLabelStackSection3 octetArray third MPLS label, the same
 80 destinationMacAddress macAddress destination of the frame
 81 postSourceMacAddress macAddress source after the observation point
-82 interfaceName string short name of the interface
+82 interfaceName string name of the interface
 83 interfaceDescription string name of the interface in words
 84 samplerName string name of the sampler
 85 octetTotalCount unsigned64 octets since the flow began
 86 packetTotalCount unsigned64 packets since the flow began
 87 flagsAndSamplerId unsigned32 flags and number of the sampler
-88 fragmentOffset unsigned16 offset of the fragment
+88 fragmentOffset unsigned16 place of the fragment, in units of 8 octets
 89 forwardingStatus unsigned8 forwarded, dropped or consumed, and why
 94 applicationDescription string the application in words
 95 applicationId octetArray engine and number of the application
@@ -172,17 +172,28 @@ _REGISTRY = """
 179 icmpCodeIPv6 unsigned8 ICMPv6 code
 184 tcpSequenceNumber unsigned32 TCP sequence number
 185 tcpAcknowledgementNumber unsigned32 TCP acknowledgement number
-186 tcpWindowSize unsigned16 TCP window
+186 tcpWindowSize unsigned16 TCP window, as it stands in the header
 192 ipTTL unsigned8 TTL or hop limit
 193 nextHeaderIPv6 unsigned8 first next header
+195 ipDiffServCodePoint unsigned8 DSCP of the class of service
+196 ipPrecedence unsigned8 precedence of the TOS
+197 fragmentFlags unsigned8 64 do not fragment, 32 more fragments
 200 mplsTopLabelTTL unsigned8 TTL of the top label
-204 ipPrecedence unsigned8 precedence of the TOS
+202 mplsLabelStackDepth unsigned32 MPLS labels before the IP header
+203 mplsTopLabelExp unsigned8 traffic class of the top label
+204 ipPayloadLength unsigned32 octets behind the IP header
 205 udpMessageLength unsigned16 length in the UDP header
 206 isMulticast unsigned8 multicast bits of the destination
 207 ipv4IHL unsigned8 IPv4 header length, in words of four octets
 208 ipv4Options unsigned32 IPv4 options seen, a bit each
 209 tcpOptions unsigned64 TCP options seen, a bit each
 210 paddingOctets octetArray padding
+218 tcpSynTotalCount unsigned64 packets with SYN
+219 tcpFinTotalCount unsigned64 packets with FIN
+220 tcpRstTotalCount unsigned64 packets with RST
+221 tcpPshTotalCount unsigned64 packets with PSH
+222 tcpAckTotalCount unsigned64 packets with ACK
+223 tcpUrgTotalCount unsigned64 packets with URG
 225 postNATSourceIPv4Address ipv4Address source address after NAT
 226 postNATDestinationIPv4Address ipv4Address destination address after NAT
 227 postNAPTSourceTransportPort unsigned16 source port after NAT
@@ -193,6 +204,7 @@ _REGISTRY = """
 233 firewallEvent unsigned8 1 created, 2 deleted, 3 denied, 4 alert, 5 update
 234 ingressVRFID unsigned32 VRF the packets came in by
 235 egressVRFID unsigned32 VRF the packets go out by
+238 tcpWindowScale unsigned16 what the TCP window is to be shifted by
 239 biflowDirection unsigned8 how the direction was chosen
 243 dot1qVlanId unsigned16 VLAN of the outer tag
 244 dot1qPriority unsigned8 priority of the outer tag
@@ -203,6 +215,7 @@ _REGISTRY = """
 256 ethernetType unsigned16 EtherType
 258 collectionTimeMilliseconds dateTimeMilliseconds when a collector got it
 277 observationPointType unsigned8 1 physical port, 2 port channel, 3 VLAN interface
+296 greKey unsigned32 key of the GRE tunnel
 302 selectorId unsigned64 number of the selector
 303 informationElementId unsigned16 number of an element
 304 selectorAlgorithm unsigned16 how packets are selected
@@ -219,9 +232,11 @@ _REGISTRY = """
 325 observationTimeNanoseconds dateTimeNanoseconds when a packet was seen
 326 digestHashValue unsigned64 hash of a packet
 346 privateEnterpriseNumber unsigned32 number of an enterprise
+351 layer2SegmentId unsigned64 kind of overlay (1 VXLAN, 2 NVGRE) * 2^56 + number of the network
 352 layer2OctetDeltaCount unsigned64 octets of the frames in this record
 353 layer2OctetTotalCount unsigned64 octets of the frames since the flow began
 410 sectionExportedOctets unsigned16 octets of the packet that are in this record
+507 gtpuTEid unsigned32 tunnel endpoint of GTP-U
 """
 
 

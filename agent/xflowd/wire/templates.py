@@ -1,14 +1,18 @@
-"""The templates that are sent: one list of elements for the four of flows, one for each kind of options.
+"""The templates that are sent: those of flows that nobody has chosen otherwise, and one for each kind of options.
 
-A number of a template stands for its content for ever, also after a restart or an update: who changes a list
-here gives it new numbers. They are high, so that no other exporter's are the same by chance.
+A number of a template stands for its content for ever, also after a restart or an update: who changes a list here
+or in defaults.py gives it new numbers. They are high, so that no other exporter's are the same by chance.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from xflowd.wire import netflow9
+from xflowd.wire.defaults import DEFAULT
+from xflowd.wire.elements import BY_NAME
 from xflowd.wire.template import Field, Template, fields_of
 
 
@@ -28,19 +32,6 @@ class ExportTemplates:
         return (self.sampler, self.interface, self.statistics)
 
 
-# ICMP type and code stand before the destination port: nfdump takes the last of the two for ICMP otherwise.
-_FLOW = (
-    "source{ip}Address destination{ip}Address ipNextHop{ip}Address ingressInterface egressInterface"
-    " packetDeltaCount octetDeltaCount {start} {end}"
-    " icmpTypeCode{icmp} sourceTransportPort destinationTransportPort vlanId"
-    " tcpControlBits/1 protocolIdentifier ipClassOfService flowDirection"
-    " source{ip}PrefixLength destination{ip}PrefixLength ipVersion {last_octet}"
-    " samplingInterval bgpSourceAsNumber bgpDestinationAsNumber sourceMacAddress destinationMacAddress"
-)
-# v9 has no flowEndReason, and 32 for ICMPv6 too; in IPFIX, times are of the wall clock.
-_NETFLOW9 = {"start": "flowStartSysUpTime", "end": "flowEndSysUpTime", "last_octet": "minimumTTL"}
-_IPFIX = {"start": "flowStartMilliseconds", "end": "flowEndMilliseconds", "last_octet": "flowEndReason"}
-
 _SAMPLER = "samplingInterval samplerRandomInterval samplerMode samplerName/11"
 _INTERFACE = "ingressInterface interfaceDescription/32"
 _STATISTICS = "exportedMessageTotalCount exportedFlowRecordTotalCount exportedOctetTotalCount"
@@ -55,16 +46,49 @@ _SYSTEM = (Field(netflow9.SCOPES[1], 4),)
 _DOMAIN = fields_of("observationDomainId")
 
 NETFLOW9 = ExportTemplates(
-    ipv4=Template(904, fields_of(_FLOW.format(ip="IPv4", icmp="IPv4", **_NETFLOW9))),
-    ipv6=Template(906, fields_of(_FLOW.format(ip="IPv6", icmp="IPv4", **_NETFLOW9))),
+    ipv4=Template(904, fields_of(DEFAULT["netflow9", 4])),
+    ipv6=Template(906, fields_of(DEFAULT["netflow9", 6])),
     sampler=_options(910, _SYSTEM, _SAMPLER),
     interface=_options(911, _SYSTEM, _INTERFACE),
     statistics=_options(912, _SYSTEM, _STATISTICS),
 )
 IPFIX = ExportTemplates(
-    ipv4=Template(1004, fields_of(_FLOW.format(ip="IPv4", icmp="IPv4", **_IPFIX))),
-    ipv6=Template(1006, fields_of(_FLOW.format(ip="IPv6", icmp="IPv6", **_IPFIX))),
+    ipv4=Template(1004, fields_of(DEFAULT["ipfix", 4])),
+    ipv6=Template(1006, fields_of(DEFAULT["ipfix", 6])),
     sampler=_options(1010, _DOMAIN, _SAMPLER),
     interface=_options(1011, _DOMAIN, _INTERFACE),
     statistics=_options(1012, _DOMAIN, _STATISTICS + _METERING_STATISTICS),
 )
+BY_PROTOCOL = {"netflow9": NETFLOW9, "ipfix": IPFIX}
+
+#: The numbers of templates whose elements somebody has chosen: what a number stands for is in the number.
+_CHOSEN = range(10_000, 1 << 16)
+
+
+def chosen(protocol: str, texts: Mapping[int, str]) -> ExportTemplates:
+    """The templates of a protocol with these fields of flows, by IP version, as texts for `fields_of`.
+
+    A record is a multiple of four octets: zeros fill it up. Raises ValueError where a version has no fields.
+    """
+    told = BY_PROTOCOL[protocol]
+    ipv4, ipv6 = _chosen(protocol, 4, texts[4], told.ipv4), _chosen(protocol, 6, texts[6], told.ipv6)
+    if ipv4.template_id == ipv6.template_id:
+        ipv6 = replace(ipv6, template_id=_number(ipv6.template_id + 1 - _CHOSEN.start))
+    return replace(told, ipv4=ipv4, ipv6=ipv6)
+
+
+def _chosen(protocol: str, ip_version: int, text: str, default: Template) -> Template:
+    fields = fields_of(text)
+    if not fields:
+        raise ValueError(f"no element is of IPv{ip_version} flows")
+    if fields == default.fields:
+        return default
+    padding = -sum(field.octets for field in fields) % 4
+    if padding:
+        fields += (Field(BY_NAME["paddingOctets"], padding),)
+    content = " ".join(f"{field.element.number}/{field.octets}" for field in fields)
+    return Template(_number(zlib.crc32(f"{protocol} {ip_version} {content}".encode())), fields)
+
+
+def _number(value: int) -> int:
+    return _CHOSEN[value % len(_CHOSEN)]

@@ -38,6 +38,8 @@ def _values(name: str, column: texts.Column) -> list[str]:
         return [f'"{text}"' for text in texts.of_octets(name, column)]
     if unit and kind == "u":
         return [f'"{text}Z"' for text in texts.of_times(column.astype(np.uint64) * np.uint64(unit))]
+    if (ntp := texts.ntp_unit(name)) and kind == "u" and column.itemsize == 8:
+        return [f'"{text}Z"' for text in texts.of_ntp(column, ntp)]
     if kind in "iu" and column.ndim == 1:
         return list(map(str, column.tolist()))
     if kind in "SU":

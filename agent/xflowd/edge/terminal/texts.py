@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,8 @@ import numpy.typing as npt
 Column = npt.NDArray[Any]
 
 _TIME = re.compile(r"(?:flowStart|flowEnd|observationTime|systemInitTime|collectionTime)(Seconds|Milliseconds)")
+_NTP_TIME = re.compile(r"(?:flowStart|flowEnd|observationTime)(Microseconds|Nanoseconds)")
+_NTP_UNIX_S = 2_208_988_800  # from 1900, where NTP counts from, to 1970
 _END_OF_TIME_MS = 253_402_300_799_999  # the year 9999: what a hostile record says may lie far behind it
 
 
@@ -26,6 +28,27 @@ def time_unit_ms(name: str) -> int | None:
     if not match:
         return None
     return 1000 if match[1] == "Seconds" else 1
+
+
+def ntp_unit(name: str) -> Literal["us", "ns"] | None:
+    """The unit of an element that is a time of 64 bits as NTP has it (RFC 7012 3.1.17, 3.1.18), else None."""
+    match = _NTP_TIME.fullmatch(name)
+    if not match:
+        return None
+    return "us" if match[1] == "Microseconds" else "ns"
+
+
+def of_ntp(column: Column, unit: Literal["us", "ns"]) -> list[str]:
+    """ISO 8601 in UTC, to the micro- or nanosecond, without the Z: seconds since 1900, or 2036, and a fraction."""
+    values = column.astype(np.uint64)
+    seconds, fraction = (values >> np.uint64(32)).astype(np.int64), values & np.uint64(0xFFFF_FFFF)
+    seconds += np.where(seconds < 1 << 31, 1 << 32, 0) - _NTP_UNIX_S
+    of_second = {"us": 10**6, "ns": 10**9}[unit]
+    parts = (fraction * np.uint64(of_second)) >> np.uint64(32)
+    texts: list[str] = np.datetime_as_string(
+        (seconds * of_second + parts.astype(np.int64)).astype(f"M8[{unit}]")
+    ).tolist()
+    return texts
 
 
 def of_octets(name: str, column: Column) -> list[str]:
