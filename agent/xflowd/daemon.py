@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xflowd import loop
+from xflowd.answering import answers
 from xflowd.collectors import CollectorSink, drain, identity
 from xflowd.config import Collector, Config, ConfigError, Sampling, SamplingMode, doubtful, is_pattern, unmatched
 from xflowd.config.problem import shown
@@ -33,7 +34,7 @@ from xflowd.notices import Notice, counted
 from xflowd.observing import ObservationPoints, buckets
 from xflowd.pipeline import Pipeline, Sink
 from xflowd.printing import Printer
-from xflowd.reporting import Baselines, report
+from xflowd.reporting import Baselines
 from xflowd.routes import Routes
 from xflowd.settings import StartError, load_options, metered, timeouts, with_default_interface
 from xflowd.summary import not_metered, summary
@@ -89,8 +90,8 @@ class Agent:
         """Take the programs off, end and send what they have counted, leave nothing behind."""
         self.points.close()
         self.pipeline.kernel.wait_grace_period()
-        self.pipeline.flush(self._clock.now())
-        drain(self.collectors, self._clock.now, _LAST_WORDS_SECONDS)
+        self.pipeline.flush(self.clock.now())
+        drain(self.collectors, self.clock.now, _LAST_WORDS_SECONDS)
         for line in summary(self.pipeline, self.collectors):
             log.info("%s", line)
         self._close_all()
@@ -105,7 +106,7 @@ class Agent:
         """Look through the table. Returns when to look again (monotonic ns)."""
         began_ns, cpu_ns = time.monotonic_ns(), time.thread_time_ns()
         try:
-            self.pipeline.tick(self._clock.now())
+            self.pipeline.tick(self.clock.now())
         except OSError as error:
             self._troubles.tell(f"flows stay in the table: {error}", began_ns)
             self.pipeline.fail()
@@ -113,7 +114,7 @@ class Agent:
 
     def each_second(self) -> None:
         """What is done once a second, whatever else happens."""
-        now = self._clock.now()
+        now = self.clock.now()
         try:
             self.pipeline.kernel.adjust_clock()
         except OSError as error:
@@ -130,7 +131,7 @@ class Agent:
 
     def push(self) -> int | None:
         """Send some of what waits. Returns when to do so again (monotonic ns), None if nothing waits."""
-        now = self._clock.now()
+        now = self.clock.now()
         times = [due_ns for collector in self.collectors if (due_ns := collector.push(now)) is not None]
         return min(times, default=None)
 
@@ -166,8 +167,8 @@ class Agent:
 
     def _take_over(self, present: list[network.Interface]) -> None:
         """Go on where an agent before this one was killed, or begin."""
-        self._clock = Clock(self._journal.remembered("clock"))
-        self._journal.include("clock", lambda: self._clock.difference_ns)
+        self.clock = Clock(self._journal.remembered("clock"))
+        self._journal.include("clock", lambda: self.clock.difference_ns)
         older, current = self._lasting.tables(load_options(self.config, metered(self.config, present)))
         self.collectors: list[CollectorSink] = []
         states = self._journal.remembered("collectors") or {}
@@ -187,7 +188,7 @@ class Agent:
         self._follow(present)
         self._require_points()
         self._journal.commit()
-        self.control = _control_server({"status": lambda _: report(self, self._clock.now())})
+        self.control = _control_server(self)
         self._lessen_rights()
         self._read_systems()
 
@@ -211,7 +212,7 @@ class Agent:
             lookups=(self._routes, self._systems),
             table=first.number,
         )
-        now = self._clock.now()
+        now = self.clock.now()
         for table, after in pairwise(tables):
             table.kernel.wait_grace_period()
             self.points.carry_over(table.kernel)
@@ -323,7 +324,7 @@ class Agent:
     def _forget(self, places: set[Place]) -> None:
         """The flows of places that are metered no more go out now: nothing can come to them."""
         self.pipeline.kernel.wait_grace_period()
-        self.pipeline.flush_places(places, self._clock.now())
+        self.pipeline.flush_places(places, self.clock.now())
         self.baselines.remove(places)
 
     def _know(self, names: dict[int, str]) -> None:
@@ -364,7 +365,7 @@ class Agent:
         """Give name servers a moment, so that the first templates go out at once."""
         until = time.monotonic() + _RESOLVE_AT_START_SECONDS
         for collector in self.collectors:
-            if not collector.ready(self._clock.now()):
+            if not collector.ready(self.clock.now()):
                 collector.wait(max(0.0, until - time.monotonic()))
 
     def _reload_programs(self, options: LoadOptions) -> None:
@@ -382,7 +383,7 @@ class Agent:
             self.points.replace(new.kernel)
             kernel.wait_grace_period()
             self.points.carry_over(kernel)
-            self.pipeline.flush(self._clock.now())
+            self.pipeline.flush(self.clock.now())
             self._switch(old, new)
         except OSError as error:
             raise RuntimeError(f"the table could not be exchanged, restart: {error}") from error
@@ -391,7 +392,7 @@ class Agent:
         """A collector whose section is as before keeps its socket; one that is still the same keeps its sequence."""
         known = {collector.config: collector for collector in self.collectors}
         leaving = [collector for config, collector in known.items() if config not in self.config.collectors]
-        drain(leaving, self._clock.now, _LAST_WORDS_SECONDS)
+        drain(leaving, self.clock.now, _LAST_WORDS_SECONDS)
         states = {}
         for collector in leaving:
             states[collector.identity] = {**collector.state(), "written": 0}
@@ -417,9 +418,9 @@ def _told(what: str, text: str) -> str:
     return f"{what}: {text}" if text else ""
 
 
-def _control_server(answers: dict[str, Callable[[dict[str, object]], object]]) -> Server:
+def _control_server(agent: Agent) -> Server:
     try:
-        return Server(instance.control_socket(), answers)
+        return Server(instance.control_socket(), answers(agent))
     except ControlError as error:
         raise StartError(str(error)) from None
 

@@ -31,6 +31,7 @@ MAY_KNOW = {
     "edge": {"metering"},
     "config": {"wire", "exporting"},  # names of elements are values of keys
 }
+ABOVE = {"commands"}  # hands over to modules at the top
 MODULES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"))
 
 
@@ -57,4 +58,4 @@ def test_package_knows_only_what_lies_below(module: str) -> None:
 
 
 def test_every_package_has_its_rule() -> None:
-    assert {name.split("/")[0] for name in MODULES if "/" in name} == set(MAY_KNOW)
+    assert {name.split("/")[0] for name in MODULES if "/" in name} == set(MAY_KNOW) | ABOVE

@@ -1,0 +1,47 @@
+"""`xflowd run`: meter interfaces and export their flows."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import TYPE_CHECKING
+
+from xflowd.commands.arguments import add_export_options, add_file_option, configured, new
+
+if TYPE_CHECKING:
+    from xflowd.commands.arguments import Commands
+
+_EXAMPLES = """\
+examples:
+  xflowd run                                    flows of the default route's interface, on the terminal
+  xflowd run -i wan -i 'wg*' -n 192.0.2.10:2055 -v 9     export them as NetFlow v9
+  xflowd run -c /etc/xflowd.conf                as the file says; options given beside it win
+
+signals:
+  SIGHUP            read the file again; a file with faults changes nothing
+  SIGTERM, SIGINT   send the flows that are in the table, and leave the host as it was
+"""
+
+
+def add(commands: Commands) -> None:
+    parser = new(commands, "run", "meter interfaces and export their flows, in the foreground", _EXAMPLES)
+    add_file_option(parser)
+    parser.add_argument(
+        "-i",
+        "--interface",
+        action="append",
+        metavar="NAME",
+        help="meter this interface, or those that match a glob; again and again (default: the default route's)",
+    )
+    add_export_options(parser)
+    parser.set_defaults(command=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    config = configured(options)
+    # numpy's algebra has threads of its own, which nobody needs here and which would keep the rights that are given up.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # What only one command needs is imported by that command: start-up time and memory count on a router.
+    from xflowd import daemon  # noqa: PLC0415
+
+    return daemon.run(config, lambda: configured(options), options.format)
