@@ -228,7 +228,7 @@ def test_faults_of_addresses(tmp_path: Path, text: str, fault: str | None) -> No
 
 SECTIONS = [
     ("[sampler]", "F:1 [sampler]: unknown section; did you mean sampling?"),
-    ("[x]", "F:1 [x]: unknown section; known are meter, sampling, template, collector, agent"),
+    ("[x]", "F:1 [x]: unknown section; known are meter, sampling, template, collector, agent, metrics"),
     ("[template]\nelements = default", "F:1 [template]: has no name; write [template NAME]"),
     ("[template a]", "F:1 [template a]: has no elements; add elements = default, minimumTTL, maximumTTL"),
     ("[meter wan]", "F:1 [meter wan]: takes no name; write [meter]"),

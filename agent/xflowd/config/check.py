@@ -62,7 +62,7 @@ def _assemble(draft: _Draft) -> Config:
     templates = make_named("template")
     elements = {template.name: template.elements for template in templates}
     collectors = tuple(replace(one, elements=elements.get(one.template, ())) for one in make_named("collector"))
-    return Config(make("meter"), make("sampling"), collectors, make("agent"), templates)
+    return Config(make("meter"), make("sampling"), collectors, make("agent"), templates, metrics=make("metrics"))
 
 
 def _read_section(section: Section, draft: _Draft) -> Iterator[Problem]:

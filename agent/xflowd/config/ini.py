@@ -54,6 +54,7 @@ def dump(config: Config) -> str:
     parts += [(f"[template {template.name}]", "template", template) for template in config.templates]
     parts += [(f"[collector {collector.name}]", "collector", collector) for collector in config.collectors]
     parts.append(("[agent]", "agent", config.agent))
+    parts.append(("[metrics]", "metrics", config.metrics))
     return "\n".join(_section_text(*part) for part in parts)
 
 

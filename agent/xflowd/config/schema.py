@@ -100,6 +100,13 @@ class Agent:
 
 
 @dataclass(frozen=True, slots=True)
+class Metrics:
+    """The endpoint that Prometheus scrapes. No address: there is none, and it costs nothing."""
+
+    listen: Annotated[Endpoint | None, Address(local=True)] = None
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """A configuration that has passed every check. `elements` are those of the command line, for all records."""
 
@@ -109,6 +116,7 @@ class Config:
     agent: Agent = Agent()
     templates: tuple[Template, ...] = ()
     elements: Elements = ()
+    metrics: Metrics = Metrics()
 
 
 #: Section type → what its keys make. A section of a type in NAMED has a name, and there can be many of them.
@@ -118,6 +126,7 @@ SECTIONS: dict[str, type[Any]] = {
     "template": Template,
     "collector": Collector,
     "agent": Agent,
+    "metrics": Metrics,
 }
 NAMED = {"template", "collector"}
 #: Keys without which a section is nothing, and what to write for them.
