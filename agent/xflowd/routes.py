@@ -39,6 +39,11 @@ class Routes:
         self._notice, self._overload = Notice(), Notice()
         self._read()
 
+    @property
+    def unasked(self) -> int:
+        """Look-ups that were not made: more than the kernel is asked of in a second."""
+        return self._unasked
+
     def close(self) -> None:
         """Follow routes no more."""
         self._watch.close()

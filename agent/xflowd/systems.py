@@ -18,13 +18,13 @@ class Systems:
     """The table as it was read last. A new one takes its place once it is read; until then flows have the old one."""
 
     def __init__(self) -> None:
-        self._known = AutonomousSystems()
+        self._known, self.faulty = AutonomousSystems(), 0  # lines passed over
         self._reading = threading.Lock()
         self._wanted = 0  # counts what was asked for: of two that are read at the same time, the later one counts
 
     def load(self, path: str) -> None:
         """Read the file, if one is named, before going on. Raises OSError."""
-        self._known = _read(path) if path else AutonomousSystems()
+        self._known, self.faulty = _read(path) if path else (AutonomousSystems(), 0)
 
     def reload(self, path: str) -> None:
         """Read the file while the agent is at work. One that cannot be read is told, and changes nothing."""
@@ -32,7 +32,7 @@ class Systems:
         if path:
             threading.Thread(target=self._take, args=(path, self._wanted), name="as_table", daemon=True).start()
         else:
-            self._known = AutonomousSystems()
+            self._known, self.faulty = AutonomousSystems(), 0
 
     def fill(self, flows: Records) -> None:
         """Set bgpSourceAsNumber and bgpDestinationAsNumber of flows (of FLOW)."""
@@ -46,7 +46,7 @@ class Systems:
                 log.error("as_table not read again, going on as before: %s", fault(error))
                 return
             if known is not None and number == self._wanted:
-                self._known = known
+                self._known, self.faulty = known
 
 
 def fault(error: OSError) -> str:
@@ -54,11 +54,11 @@ def fault(error: OSError) -> str:
     return f"{error.filename}: {error.strerror}"
 
 
-def _read(path: str) -> AutonomousSystems:
+def _read(path: str) -> tuple[AutonomousSystems, int]:
     table = astable.load(Path(path))
     for one in table.faults:
         log.warning("%s:%d %s", path, one.line, one.what)
     if table.faulty:
         log.warning("%s: %s passed over", path, counted(table.faulty, "line"))
     log.info("%s: %s with an AS number", path, counted(table.prefixes, "line"))
-    return table.systems
+    return table.systems, table.faulty

@@ -1,0 +1,201 @@
+"""Proves that the endpoint answers what is asked as HTTP wants it, bounds everybody, and is hindered by nobody."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import threading
+from collections.abc import Iterator, Mapping
+
+import pytest
+
+from xflowd.edge import http as serving
+from xflowd.edge.http import LONGEST_REQUEST, MOST_CLIENTS, Answer, Server, listening
+
+BODY = b"xflowd_info 1\n"
+LONG = b"x" * (8 << 20)  # more than any socket buffer takes
+SECOND_NS = 10**9
+
+
+class Endpoint:
+    """A server on a loopback port, and a clock that stands still until somebody moves it."""
+
+    def __init__(self) -> None:
+        self.asked: list[Mapping[str, str]] = []
+        self.server = Server(
+            {"/metrics": self._page, "/long": lambda *_: Answer(200, "text/plain", LONG), "/bad": _fail}
+        )
+        self.server.listen(listening("127.0.0.1", 0))
+        self.now_ns = 0
+
+    def _page(self, headers: Mapping[str, str], _: int) -> Answer:
+        self.asked.append(headers)
+        return Answer(200, "text/plain; version=0.0.4", BODY)
+
+    @property
+    def port(self) -> int:
+        assert self.server.address
+        return self.server.address[1]
+
+    def serve(self, times: int = 20) -> None:
+        for _ in range(times):
+            self.server.serve(self.now_ns)
+
+    def client(self, sent: bytes = b"") -> socket.socket:
+        made = socket.create_connection(("127.0.0.1", self.port), timeout=5)
+        made.sendall(sent)
+        self.serve()
+        return made
+
+    def answer(self, sent: bytes) -> bytes:
+        """All that comes back, until the server closes."""
+        with self.client(sent) as client:
+            got = bytearray()
+            client.setblocking(False)
+            for _ in range(10_000):
+                self.serve(1)
+                try:
+                    more = client.recv(1 << 20)
+                except BlockingIOError:
+                    continue
+                if not more:
+                    return bytes(got)
+                got += more
+        raise AssertionError("it never closed")
+
+
+def _fail(*_: object) -> Answer:
+    raise RuntimeError("broken")
+
+
+@pytest.fixture
+def endpoint() -> Iterator[Endpoint]:
+    made = Endpoint()
+    yield made
+    made.server.close()
+
+
+def parsed(answer: bytes) -> tuple[int, dict[str, str], bytes]:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    status, *lines = head.decode().split("\r\n")
+    return int(status.split()[1]), dict(line.split(": ") for line in lines), body
+
+
+def test_a_scrape(endpoint: Endpoint) -> None:
+    status, headers, body = parsed(endpoint.answer(b"GET /metrics?x=1 HTTP/1.1\r\nHost: a\r\nAccept: b;c=d\r\n\r\n"))
+    assert (status, body) == (200, BODY)
+    assert headers["Content-Type"] == "text/plain; version=0.0.4"
+    assert headers["Content-Length"] == str(len(BODY))
+    assert headers["Connection"] == "close"
+    assert endpoint.asked == [{"host": "a", "accept": "b;c=d"}]
+    assert (endpoint.server.requests, dict(endpoint.server.faults)) == (1, {})
+
+
+def test_a_client_of_the_standard_library_understands_it(endpoint: Endpoint) -> None:
+    stop = threading.Event()
+
+    def loop() -> None:
+        while not stop.wait(0.001):
+            endpoint.serve(1)
+
+    thread = threading.Thread(target=loop)
+    thread.start()
+    try:
+        client = http.client.HTTPConnection("127.0.0.1", endpoint.port, timeout=5)
+        client.request("GET", "/metrics", headers={"Accept-Encoding": "gzip"})
+        response = client.getresponse()
+        assert (response.status, response.read()) == (200, BODY)
+        client.close()
+    finally:
+        stop.set()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("request_line", "status", "fault"),
+    [
+        (b"GET / HTTP/1.1", 404, "not found"),
+        (b"GET //metrics HTTP/1.1", 404, "not found"),
+        (b"POST /metrics HTTP/1.1", 405, "method not allowed"),
+        (b"GET /metrics", 400, "bad request"),
+        (b"GET /metrics HTTP/2", 400, "bad request"),
+        (b"\x16\x03\x01\x02\x00\x01", 400, "bad request"),
+        (b"\xff\xfe \x00 \x00", 400, "bad request"),
+        (b"GET /bad HTTP/1.1", 500, "internal server error"),
+    ],
+)
+def test_what_is_no_scrape_is_told_so_and_counted(
+    endpoint: Endpoint, request_line: bytes, status: int, fault: str
+) -> None:
+    assert parsed(endpoint.answer(request_line + b"\r\n\r\n"))[0] == status
+    assert dict(endpoint.server.faults) == {fault: 1}
+    assert fault in endpoint.server.told()
+
+
+def test_head_has_the_length_and_no_body(endpoint: Endpoint) -> None:
+    status, headers, body = parsed(endpoint.answer(b"HEAD /metrics HTTP/1.1\r\n\r\n"))
+    assert (status, headers["Content-Length"], body) == (200, str(len(BODY)), b"")
+
+
+def test_a_request_octet_by_octet_and_one_that_never_ends(endpoint: Endpoint) -> None:
+    slow = endpoint.client()
+    for octet in b"GET /metrics HTTP/1.1\r\n\r\n":
+        slow.send(bytes([octet]))
+        endpoint.serve(2)
+    assert slow.recv(1 << 16).endswith(BODY)
+    slow.close()
+    line = b"GET /metrics HTTP/1.1\r\nX: "
+    assert parsed(endpoint.answer(line + b"x" * (LONGEST_REQUEST + 1 - len(line))))[0] == 400
+
+
+def test_a_long_answer_goes_in_portions_to_who_reads(endpoint: Endpoint) -> None:
+    assert parsed(endpoint.answer(b"GET /long HTTP/1.1\r\n\r\n"))[2] == LONG
+
+
+def test_who_does_not_read_or_ask_is_let_go(endpoint: Endpoint) -> None:
+    deaf, mute, gone = endpoint.client(b"GET /long HTTP/1.1\r\n\r\n"), endpoint.client(), endpoint.client(b"GET")
+    gone.close()
+    endpoint.serve()
+    endpoint.now_ns = 9 * SECOND_NS
+    endpoint.serve()
+    assert dict(endpoint.server.faults) == {"gone before the request was complete": 1}
+    endpoint.now_ns = 10 * SECOND_NS
+    endpoint.serve()
+    told = {"answer not taken in time": 1, "no request in time": 1, "gone before the request was complete": 1}
+    assert dict(endpoint.server.faults) == told
+    for client in (deaf, mute):
+        client.close()
+
+
+def test_many_clients_wait_for_places_and_get_them(endpoint: Endpoint) -> None:
+    idle = [endpoint.client() for _ in range(MOST_CLIENTS + 3)]
+    last = endpoint.client(b"GET /metrics HTTP/1.1\r\n\r\n")
+    last.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        last.recv(1)
+    endpoint.now_ns = SECOND_NS
+    endpoint.serve()
+    endpoint.now_ns = 2 * SECOND_NS
+    endpoint.serve()
+    assert last.recv(1 << 16).endswith(BODY)
+    assert endpoint.server.faults["no request in time"] >= MOST_CLIENTS
+    for client in (*idle, last):
+        client.close()
+
+
+def test_it_moves_and_answers_there_alone(endpoint: Endpoint) -> None:
+    before = endpoint.port
+    endpoint.server.listen(listening("127.0.0.1", 0))
+    assert parsed(endpoint.answer(b"GET /metrics HTTP/1.1\r\n\r\n"))[0] == 200
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", before), timeout=1)
+    endpoint.server.listen(None)
+    assert endpoint.server.address is None
+    endpoint.serve()
+
+
+def test_an_address_that_is_taken_or_not_here(endpoint: Endpoint) -> None:
+    for host, port in (("127.0.0.1", endpoint.port), ("192.0.2.1", 0)):
+        with pytest.raises(OSError, match=r"in use|assign"):
+            listening(host, port)
+    assert serving._parsed(b"") == ("", "", {})
