@@ -8,16 +8,39 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from kernel.frames import IPV4, IPV6, MPLS
-from kernel.inner import INSIDE, OUTSIDE
-from kernel.packets import CUT, PACKETS
-from kernel.tunnels import BIG_TCP, OTHERS, TUNNELS, UNKNOWN
+from kernel.frames import (
+    DCCP,
+    GRE,
+    HOP_BY_HOP,
+    ICMP,
+    ICMPV6,
+    IPV4,
+    IPV6,
+    MPLS,
+    PPP_MPLS,
+    PPPOE,
+    SCTP,
+    TCP,
+    UDP,
+    UDPLITE,
+    ethernet,
+    ipv4,
+    ipv6,
+    mpls,
+    options_header,
+    pppoe,
+    tcp,
+)
+from kernel.inner import INNER4, INNER6, INSIDE, OUTSIDE, gtp, outer4
+from kernel.packets import CUT, ENCAPSULATIONS, LINK_LAYER, PACKETS
+from kernel.tunnels import BIG_TCP, IP_IN_IP, IPV6_IN_IP, OTHERS, TUNNELS, UNKNOWN, jumbo
 from xflowd.edge.capture import CaptureError, ethernet_frame, packets
 
 MOST_OCTETS = 2300  # two extension headers of the greatest length
 _OF_A_CAPTURE = 2000  # packets of each file that are looked at
 _HEADERS = 96  # octets of a packet from the captures: what it carries says nothing to the parser
 _OUTER_OCTETS = 34  # of the shortest headers before a tunnel's
+_CUT_WITHIN = 110  # octets: the longest headers of a tunnel
 _SEGMENT = 500
 _TWO_SEGMENTS = bytes(_SEGMENT + 100)
 #: enum input_bit of target.c
@@ -36,10 +59,11 @@ class Seed:
         return self._input(0, 0)
 
     def variants(self) -> Iterator[bytes]:
-        """The packet as it is, behind a tag that was taken off, and as a GSO packet."""
+        """The packet as it is, behind a tag that was taken off, and as a GSO packet that tells its segments or not."""
         yield self.plain()
         yield self._input(_TAG_TAKEN, 0x2064)
         yield self._input(_GSO, 0, segments=2, size=_SEGMENT)
+        yield self._input(_GSO, 0, segments=0, size=_SEGMENT)
         yield self._input(_INSIDE, 0)
         yield self._input(_INSIDE | _GSO, 0, segments=2, size=_SEGMENT)
 
@@ -68,6 +92,7 @@ def bank() -> list[Seed]:
     whole = [Seed(packet.frame) for packet in known]
     whole += [Seed(frame) for frame in _repeated()]
     whole += [Seed(packet.frame) for packet in (*INSIDE, *OUTSIDE)]
+    whole += [Seed(frame) for frame in (*_cut(), *_odd())]
     types = {kind.to_bytes(2, "big"): kind for kind in (IPV4, IPV6, MPLS)}
     bare = [Seed(packet.network, types[packet.link[12:]]) for packet in known if packet.link[12:] in types]
     return [seed for seed in whole + bare if len(seed.packet) <= MOST_OCTETS]
@@ -79,6 +104,33 @@ def _repeated() -> Iterator[bytes]:
         yield packet.around(_TWO_SEGMENTS)
         headers = packet.around(b"")
         yield from (headers[:length] for length in range(_OUTER_OCTETS, len(headers), 4))
+
+
+def _cut() -> Iterator[bytes]:
+    """Headers before the flow's IP header that end too soon: mutations alone find few of these."""
+    for packet in (*LINK_LAYER, *ENCAPSULATIONS, *INSIDE):
+        headers = packet.frame[:_CUT_WITHIN]
+        yield from (headers[:length] for length in range(2, len(headers), 4 if packet in INSIDE else 2))
+
+
+def _odd() -> Iterator[bytes]:
+    """What no test of tests/kernel has a flow for, but the parser a branch."""
+    six = ethernet(IPV6)
+    segments = tcp(50000, 443, payload=_TWO_SEGMENTS)
+    for option in (b"\0\5\4\0\0\0\0", b"\0\xc2\5\0\0\0\0", b"\1\xc2\4" + bytes(12)):
+        yield six + ipv6(TCP, segments, (jumbo(0)[0], option), payload_length=0)
+    yield ethernet(PPPOE) + pppoe(PPP_MPLS + 2, mpls(16) + INNER6)
+    yield outer4(IPV6_IN_IP, ipv6(TCP, bytes(8), payload_length=0))
+    yield outer4(IPV6_IN_IP, INNER4 + _TWO_SEGMENTS)
+    yield outer4(IP_IN_IP, ipv4(TCP, b"", header_words=15, total_length=2000))
+    yield outer4(UDP, gtp(INNER4, 0x34, more=b"\0\0\0\x85" + b"\x40\0\0\0"))
+    yield outer4(UDP, gtp(bytes(20)))
+    yield outer4(UDP, gtp(b"", 0x34, more=bytes(4)))
+    for protocol in (TCP, UDP, UDPLITE, SCTP, DCCP, ICMP, ICMPV6, GRE):
+        for version in (ethernet(IPV4) + ipv4(protocol, b""), six + ipv6(protocol, b"", options_header(HOP_BY_HOP))):
+            yield version
+            yield version + bytes(3)
+    yield (six + ipv6(IPV6_IN_IP, INNER6, options_header(HOP_BY_HOP)))[: 14 + 40 + 2]
 
 
 def of_captures(files: Iterable[Path]) -> list[Seed]:

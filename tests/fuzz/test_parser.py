@@ -20,7 +20,7 @@ from kernel.running import DIRECTIONS
 
 CAPTURES = Path(__file__).resolve().parents[3] / "shared" / "captures"
 CASES = 400_000
-MOST_SECONDS = 5.0
+MOST_SECONDS = 30.0
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="eBPF needs root")
 
 
@@ -48,8 +48,8 @@ FAULTS = [
     Fault("another PPP", "PPP_IPV6 = 0x0057", "PPP_IPV6 = 0x0059", "difference", "link.bpf.h"),
     Fault("fragments in a tunnel", "IPV4_FRAGMENT 0x3fff", "IPV4_FRAGMENT 0x1fff", "difference", "inner.bpf.h"),
     Fault("another port", "PORT_GENEVE = 6081", "PORT_GENEVE = 6080", "difference", "inner.bpf.h"),
-    Fault("reads behind GTP-U", "more = take(&descent->cursor, 4)", "more = take(&descent->cursor, 0)", "difference",
-          "inner.bpf.h"),
+    Fault("reads behind GTP-U", "more = take(&descent->cursor, 4)", "more = take(&descent->cursor, 0)",
+          "AddressSanitizer", "inner.bpf.h"),
     Fault("an extension header more", "IPV6_EXTENSION_HEADERS 8", "IPV6_EXTENSION_HEADERS 9", "difference"),
 ]  # fmt: skip
 
@@ -88,13 +88,14 @@ def loaded(request: pytest.FixtureRequest, library: Path) -> Iterator[Loaded]:
 def test_parser_and_reference_read_alike(fuzzer: Path, tmp_path: Path, corpus: Path) -> None:
     """And every edge of the parser is reached but for that of a VLAN tag behind the second, which nothing pushes.
 
-    The compiler makes up to five edges of it, and of what it knows not to be together in a tunnel.
+    The seeds do that, without the luck of a mutation. The compiler makes up to five edges of what is not reached, with
+    what it knows not to be together in a tunnel.
     """
+    reached, edges = fuzzing.coverage(building.edge_counter(tmp_path), [corpus])
+    assert reached >= edges - 5
     fuzzed = fuzzing.fuzz(fuzzer, corpus, CASES, MOST_SECONDS, seed=1)
     assert not fuzzed.fault, fuzzed.fault
     assert fuzzed.cases > CASES / 4
-    reached, edges = fuzzing.coverage(building.edge_counter(tmp_path), [corpus, *fuzzing.found_beside(corpus)])
-    assert reached >= edges - 5
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
