@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from xflowd.edge.control import Answers
+from xflowd.edge.control import Answers, Steering
 from xflowd.reporting import report
+from xflowd.watching import live, steering
 
 if TYPE_CHECKING:
     from xflowd.daemon import Agent
@@ -13,4 +14,10 @@ if TYPE_CHECKING:
 
 def answers(agent: Agent) -> Answers:
     """Request → what makes its answer."""
-    return {"status": lambda _: report(agent, agent.clock.now())}
+    return {
+        "status": lambda _: report(agent, agent.clock.now()),
+        "flows": lambda request: live.live(agent, request),
+        "timeouts": lambda request: live.timeouts(agent, request),
+        "flush": Steering(lambda request: steering.flush(agent, request)),
+        "templates": Steering(lambda request: steering.templates(agent, request)),
+    }

@@ -25,6 +25,7 @@ from xflowd.edge.outbox import Outbox, frame_octets
 from xflowd.edge.sending import Destination, Outcome
 from xflowd.exporting.announcing import MeterStatistics, SamplingAnnouncement
 from xflowd.exporting.process import ExportingProcess, Sent
+from xflowd.exporting.protocols import PROTOCOLS
 from xflowd.metering.instant import Instant
 from xflowd.metering.table import Records
 from xflowd.notices import Notice, counted
@@ -90,6 +91,20 @@ class CollectorSink:
     def portion(self) -> int:
         """Flows that surely fit into an empty outbox: the most to take between two commits if none is to be lost."""
         return max(1, self._fitting(self.outbox.capacity))
+
+    @property
+    def room(self) -> int:
+        """Flows that surely fit behind what waits now."""
+        return max(0, self._fitting(self.outbox.room))
+
+    @property
+    def has_templates(self) -> bool:
+        """NetFlow v5 has none."""
+        return PROTOCOLS[self.config.protocol.name.lower()].announced is not None
+
+    def announce(self) -> None:
+        """Templates and options are due with the next transaction, not when their time comes."""
+        self.process.announce_again()
 
     def take(self, ended: Records, now: Instant) -> None:
         """Encode flows, and whatever else is due, behind what waits. What there is no room for is counted and gone.

@@ -129,6 +129,15 @@ class Pipeline:
         self._mend(now)
         self._end(expiry.everything(self.kernel.slots), now)
 
+    def flush_chosen(self, numbers: expiry.Numbers, now: Instant) -> int:
+        """End the flows of these slots (forced end), where they are LIVE; how many. Sends what else is due, too."""
+        self._mend(now)
+        numbers = numbers[self.kernel.slots["state"][numbers] == SlotState.LIVE]
+        reasons = np.full(len(numbers), FlowEndReason.FORCED_END, np.uint8)
+        self.live = max(0, self.live - len(numbers))
+        self._end(expiry.Scan(numbers, reasons, numbers[:0], len(numbers), 0), now)
+        return len(numbers)
+
     def flush_places(self, places: Collection[Place], now: Instant) -> None:
         """End the flows that were observed there (forced end), and forget these places: they are metered no more."""
         self._mend(now)

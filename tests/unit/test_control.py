@@ -12,6 +12,7 @@ import resource
 import select
 import socket
 import stat
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,7 +25,7 @@ import pytest
 
 from xflowd.edge import asking, instance
 from xflowd.edge.asking import ControlError, ask
-from xflowd.edge.control import LONGEST_REQUEST, MOST_BUFFERED, MOST_CLIENTS, Server
+from xflowd.edge.control import LONGEST_REQUEST, MOST_BUFFERED, MOST_CLIENTS, Server, Steering
 
 SECOND = 1_000_000_000
 TURN_SECONDS = 0.05  # what one turn may take from the loop
@@ -42,7 +43,7 @@ def _argument(request: dict[str, Any]) -> object:
     return list(range(request["top"]))
 
 
-ANSWERS: dict[str, Callable[[dict[str, Any]], object]] = {
+ANSWERS: dict[str, Callable[[dict[str, Any]], object] | Steering] = {
     "status": lambda _: {"pid": 1},
     "columns": lambda _: {"sum": np.uint64(2**64 - 1), "share": np.float32(0.5)},
     "large": lambda _: LARGE,
@@ -50,6 +51,7 @@ ANSWERS: dict[str, Callable[[dict[str, Any]], object]] = {
     "object": lambda _: object(),
     "failing": _fail,
     "top": _argument,
+    "steer": Steering(lambda request: {"steered": request.get("to")}),
 }
 
 
@@ -377,6 +379,45 @@ def test_anything_in_any_pieces(loop: Loop) -> None:
     loop.later(6)
     assert loop.server.faults
     assert answer(loop, STATUS) == {"status": {"pid": 1}}
+
+
+def as_user(loop: Loop, request: bytes, user: int) -> Any:
+    """The answer to a request by another user, who may write to the socket."""
+    script = "import socket, sys; s = socket.socket(socket.AF_UNIX); s.settimeout(5); s.connect(sys.argv[1]); "
+    script += "s.sendall(sys.stdin.buffer.read()); s.shutdown(socket.SHUT_WR); print(s.makefile().read())"
+    loop.server.path.chmod(0o666)
+    for directory in loop.server.path.parents:
+        if directory.stat().st_uid == os.geteuid() and directory.stat().st_mode & 0o001 == 0:
+            directory.chmod(directory.stat().st_mode | 0o011)
+    command = ["setpriv", f"--reuid={user}", "--clear-groups", "/usr/bin/python3", "-c", script, str(loop.server.path)]
+    asking = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert asking.stdin is not None
+    asking.stdin.write(request)
+    asking.stdin.close()
+    for _ in range(500):
+        if asking.poll() is not None:
+            break
+        loop.turns()
+        time.sleep(0.01)
+    assert asking.wait(1) == 0
+    assert asking.stdout is not None
+    with asking.stdout as output:
+        return json.loads(output.read())
+
+
+STEER = b'{"ask": "steer", "to": "port"}\n'
+
+
+def test_the_agents_own_user_may_steer(loop: Loop) -> None:
+    assert answer(loop, STEER) == {"steer": {"steered": "port"}}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_who_is_in_the_group_alone_may_ask_and_not_steer(loop: Loop) -> None:
+    assert as_user(loop, STATUS, 65534) == {"status": {"pid": 1}}
+    assert as_user(loop, STEER, 65534) == {"error": "steer: not permitted: be root, or the agent's user"}
+    assert loop.server.faults == {"not permitted": 1}
+    assert as_user(loop, STEER, 0) == {"steer": {"steered": "port"}}
 
 
 @contextmanager

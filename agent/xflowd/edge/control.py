@@ -13,6 +13,7 @@ import os
 import selectors
 import socket
 import stat
+import struct
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -22,9 +23,20 @@ from typing import Any
 
 from xflowd.edge.asking import ControlError, connected
 
-#: What can be asked, and what makes the answer: it gets the whole request and returns what JSON can hold. ValueError
-#: says what is wrong with the request.
-Answers = Mapping[str, Callable[[dict[str, Any]], object]]
+#: Makes an answer: it gets the whole request and returns what JSON can hold. ValueError says what is wrong with the
+#: request.
+Answer = Callable[[dict[str, Any]], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Steering:
+    """An answer that changes what the agent does: root and the agent's own user may ask for it, and nobody else."""
+
+    make: Answer
+
+
+#: What can be asked, and what makes the answer.
+Answers = Mapping[str, Answer | Steering]
 
 LONGEST_REQUEST = 4096  # octets, with the end of the line
 MOST_CLIENTS = 32
@@ -36,6 +48,7 @@ _PAUSE_NS = 1_000_000_000  # after a client could not be accepted
 _REQUESTS_A_TURN = 4  # the loop has flows to see to
 _TURN_NS = 20_000_000  # after this much of it no other request is read
 _PROBE_SECONDS = 1.0
+_CREDENTIALS = struct.Struct("iII")  # struct ucred: process, user, group
 
 
 @dataclass(slots=True, eq=False)
@@ -151,7 +164,7 @@ class Server:
         line, end, _ = client.request.partition(b"\n")
         if end or len(client.request) > LONGEST_REQUEST:
             self.requests += 1
-            client.answer = self._answer(bytes(line))
+            client.answer = self._answer(bytes(line), client.connection)
             self._buffered += len(client.answer)
             self._selector.modify(client.connection, selectors.EVENT_WRITE, client)
         elif not got:
@@ -162,7 +175,7 @@ class Server:
         if client.sent == len(client.answer):
             self._end(client)
 
-    def _answer(self, line: bytes) -> bytes:
+    def _answer(self, line: bytes, connection: socket.socket) -> bytes:
         """The answer to a request, whatever it is."""
         if len(line) >= LONGEST_REQUEST:
             return self._refuse("request too long", f"a request has at most {LONGEST_REQUEST} octets")
@@ -171,13 +184,18 @@ class Server:
         request = _parsed(line)
         if request is None:
             return self._refuse("not a request", 'a request is a line of JSON such as {"ask": "status"}')
-        return self._asked(request["ask"], request)
+        return self._asked(request["ask"], request, connection)
 
-    def _asked(self, asked: str, request: dict[str, Any]) -> bytes:
+    def _asked(self, asked: str, request: dict[str, Any], connection: socket.socket) -> bytes:
         if asked not in self._answers:
             return self._refuse("unknown request", f"this agent can be asked: {', '.join(self._answers)}")
+        make = self._answers[asked]
+        if isinstance(make, Steering):
+            if not _may_steer(connection):
+                return self._refuse("not permitted", f"{asked}: not permitted: be root, or the agent's user")
+            make = make.make
         try:
-            answer = _line({asked: self._answers[asked](request)})
+            answer = _line({asked: make(request)})
         except ValueError as error:
             return self._refuse("wrong arguments", f"{asked}: {error}")
         except Exception as error:  # whatever goes wrong with an answer, it does not end the metering
@@ -211,6 +229,12 @@ def _number(value: object) -> int | float:
     if isinstance(value, numbers.Real):
         return float(value)
     raise TypeError(f"{type(value).__name__} in an answer")
+
+
+def _may_steer(connection: socket.socket) -> bool:
+    """By who the client was when it connected: the kernel says that, not the client (unix(7), SO_PEERCRED)."""
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    return _CREDENTIALS.unpack(credentials)[1] in (0, os.geteuid())
 
 
 def _listening(path: Path) -> socket.socket:

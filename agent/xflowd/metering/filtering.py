@@ -1,0 +1,364 @@
+"""The language of filters: from a text to its tree. Without numpy, since the command reads a filter before it asks.
+
+    filter = all {"or" all}         all = one {"and" one}         one = ["not"] ( "(" filter ")" | term )
+
+A term is a word or a few, as tcpdump and nfdump have them: docs/commands.md lists them. What a text may be is bounded:
+its length, its terms, and how deep it is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
+
+from xflowd.metering import filterwords
+from xflowd.metering.filtertree import All, AnyOf, Compare, Filter, FilterError, Flags, Interface, Network, Not, Station
+
+LONGEST = 1000  # characters
+MOST_TERMS = 32
+DEEPEST = 16  # brackets and nots around a term
+
+_TOKEN = re.compile(r'\s*(?:"([^"]*)"|(<=|>=|==|!=|&&|\|\||[()<>=!])|([^\s()<>=!&|"]+))')
+_SIGNS = {"=": "=", "==": "=", "!=": "!=", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
+_AND, _OR, _NOT = ("and", "&&"), ("or", "||"), ("not", "!")
+_SOURCE, _DESTINATION = ("src", "source"), ("dst", "dest", "destination")
+_ENDS = ("source", "destination")
+_INGRESS, _EGRESS = 0, 1  # flowDirection, IANA 61
+_MAC = re.compile(r"[0-9a-f]{2}(?:[:-][0-9a-f]{2}){5}", re.IGNORECASE)
+
+#: A term of an end, made for one of them: source or destination.
+_OfEnd = Callable[[str], Filter]
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    text: str
+    position: int  # from 1
+    quoted: bool = False
+
+
+def parse(text: str) -> Filter:
+    """The tree of a filter; of an empty one, that of every flow. Raises FilterError."""
+    if len(text) > LONGEST:
+        raise FilterError(f"filter: {len(text):,} characters: use {LONGEST:,} at most")
+    reader = _Reader(_tokens(text))
+    if reader.is_at_end:
+        return All()
+    tree = _any(reader, 0)
+    if not reader.is_at_end:
+        raise reader.fault("expected and, or, or the end of the filter")
+    return tree
+
+
+def _tokens(text: str) -> list[_Token]:
+    tokens, at = [], 0
+    while text[at:].strip():
+        found = _TOKEN.match(text, at)
+        if not found:
+            at += len(text[at:]) - len(text[at:].lstrip())
+            raise FilterError(f"filter, character {at + 1}: {text[at]!r} has no meaning here")
+        quoted = found[1] is not None
+        tokens.append(_Token(found[1] or found[2] or found[3] or "", found.end() - len(found[0].lstrip()) + 1, quoted))
+        at = found.end()
+    return tokens
+
+
+class _Reader:
+    """The words of a filter, one after the other."""
+
+    def __init__(self, tokens: list[_Token]) -> None:
+        self._tokens, self._at, self._terms = tokens, 0, 0
+
+    @property
+    def is_at_end(self) -> bool:
+        return self._at == len(self._tokens)
+
+    def word(self, ahead: int = 0) -> str:
+        """The next word in lower case, or one after it; empty at the end, and where it is quoted."""
+        at = self._at + ahead
+        return self._tokens[at].text.lower() if at < len(self._tokens) and not self._tokens[at].quoted else ""
+
+    def skip(self, *words: str) -> bool:
+        """Whether the next word is one of these; it is behind us then."""
+        if self.word() not in words:
+            return False
+        self._at += 1
+        return True
+
+    def advance(self, words: int) -> None:
+        self._at += words
+
+    def value(self, expected: str) -> str:
+        """The next word as it stands."""
+        if self.is_at_end or self._is_sign():
+            raise self.fault(f"expected {expected}")
+        self._at += 1
+        return self._tokens[self._at - 1].text
+
+    def count_term(self) -> None:
+        self._terms += 1
+        if self._terms > MOST_TERMS:
+            raise self.fault(f"too many terms: use {MOST_TERMS} at most")
+
+    def fault(self, text: str, back: int = 0) -> FilterError:
+        """At the next word, or so many before it."""
+        at = self._at - back
+        if at >= len(self._tokens):
+            return FilterError(f"filter, at its end: {text}")
+        return FilterError(f"filter, character {self._tokens[at].position}: {self._tokens[at].text!r}: {text}")
+
+    def _is_sign(self) -> bool:
+        token = self._tokens[self._at]
+        return not token.quoted and token.text in (*_SIGNS, "(", ")", "&&", "||", "!")
+
+
+def _any(reader: _Reader, depth: int) -> Filter:
+    parts = [_all(reader, depth)]
+    while reader.skip(*_OR):
+        parts.append(_all(reader, depth))
+    return parts[0] if len(parts) == 1 else AnyOf(tuple(parts))
+
+
+def _all(reader: _Reader, depth: int) -> Filter:
+    parts = [_one(reader, depth)]
+    while reader.skip(*_AND):
+        parts.append(_one(reader, depth))
+    return parts[0] if len(parts) == 1 else All(tuple(parts))
+
+
+def _one(reader: _Reader, depth: int) -> Filter:
+    if depth > DEEPEST:
+        raise reader.fault(f"too deep: use {DEEPEST} brackets and nots around a term at most")
+    if reader.skip(*_NOT):
+        return Not(_one(reader, depth + 1))
+    if not reader.skip("("):
+        reader.count_term()
+        return _term(reader)
+    tree = _any(reader, depth + 1)
+    if not reader.skip(")"):
+        raise reader.fault("expected ), and, or or")
+    return tree
+
+
+def _term(reader: _Reader) -> Filter:
+    """One term, without what may stand before it."""
+    if ends := _ends(reader):
+        return _of_ends(reader, *ends)
+    word = reader.word()
+    if word in ("in", "out"):
+        reader.advance(1)
+        if not reader.skip("interface", "if", "iface"):
+            raise reader.fault("expected interface")
+        return _interface(reader, ("ingress_interface",) if word == "in" else ("egress_interface",))
+    if word in _TERMS:
+        reader.advance(1)
+        return _TERMS[word](reader)
+    if word in _OF_END or _is_address(word):
+        return _of_ends(reader, AnyOf, _ENDS)
+    if word in filterwords.PROTOCOLS:
+        reader.advance(1)
+        return _protocol_and_port(reader, filterwords.PROTOCOLS[word])
+    raise reader.fault("expected a term such as host 192.0.2.7, port 443, tcp, interface wan0 or octets > 1M")
+
+
+def _ends(reader: _Reader) -> tuple[type[All] | type[AnyOf], tuple[str, ...]] | None:
+    """`src`, `dst`, `src or dst`, `src and dst`; None where no end is named."""
+    words = [reader.word(ahead) for ahead in range(3)]
+    if words[0] in _SOURCE and words[1] in (*_AND, *_OR) and words[2] in _DESTINATION:
+        reader.advance(3)
+        return (All if words[1] in _AND else AnyOf), _ENDS
+    if reader.skip(*_SOURCE):
+        return AnyOf, ("source",)
+    if reader.skip(*_DESTINATION):
+        return AnyOf, ("destination",)
+    return None
+
+
+def _of_ends(reader: _Reader, joined: type[All] | type[AnyOf], ends: tuple[str, ...]) -> Filter:
+    """What can be said of source and destination; an address may stand without `host` or `net`."""
+    word = reader.word()
+    if word in _OF_END:
+        reader.advance(1)
+        made = _OF_END[word](reader)
+    elif _is_address(word):
+        made = _address(reader)
+    else:
+        raise reader.fault("expected host, net, port, portrange, mac or an address")
+    return made(ends[0]) if len(ends) == 1 else joined(tuple(made(end) for end in ends))
+
+
+def _is_address(word: str) -> bool:
+    """Or a network: something that is worth a try."""
+    try:
+        ip_network(word, strict=False)
+    except ValueError:
+        return False
+    return True
+
+
+def _host(reader: _Reader) -> _OfEnd:
+    text = reader.value("an address")
+    try:
+        address = ip_address(text)
+    except ValueError:
+        hint = "a network has net before it" if "/" in text else "names are not looked up"
+        raise reader.fault(f"no address, such as 192.0.2.7 or 2001:db8::7: {hint}", 1) from None
+    if getattr(address, "scope_id", None):
+        raise reader.fault("an address without its interface is expected", 1)
+    return lambda end: Network(end, address.packed, b"\xff" * len(address.packed))
+
+
+def _address(reader: _Reader) -> _OfEnd:
+    text = reader.value("an address or a network, such as 192.0.2.0/24")
+    try:
+        network = ip_network(text)
+    except ValueError as error:
+        if _is_address(text):
+            raise reader.fault(f"bits beyond the prefix: {ip_network(text, strict=False)} is meant?", 1) from None
+        raise reader.fault("no address or network, such as 192.0.2.0/24 or 2001:db8::/32", 1) from error
+    if getattr(network.network_address, "scope_id", None):
+        raise reader.fault("an address without its interface is expected", 1)
+    return lambda end: Network(end, network.network_address.packed, network.netmask.packed)
+
+
+def _port(reader: _Reader) -> _OfEnd:
+    sign = _sign(reader)
+    text = reader.value("a port")
+    first, dash, last = text.partition("-")
+    number = filterwords.port(text)
+    if number is not None:
+        return lambda end: Compare(f"{end}_transport_port", sign or "=", number)
+    low, high = filterwords.port(first), filterwords.port(last)
+    if not dash or sign or low is None or high is None:
+        raise reader.fault("no port: use 443, 6000-6008, or a name such as https", 1)
+    if low > high:
+        raise reader.fault("the range ends before it begins", 1)
+    return lambda end: All((Compare(f"{end}_transport_port", ">=", low), Compare(f"{end}_transport_port", "<=", high)))
+
+
+def _mac(reader: _Reader) -> _OfEnd:
+    text = reader.value("a MAC address")
+    if not _MAC.fullmatch(text):
+        raise reader.fault("no MAC address, such as 02:00:5e:10:00:01", 1)
+    return lambda end: Station(end, bytes.fromhex(text.replace("-", ":").replace(":", "")))
+
+
+def _sign(reader: _Reader) -> str | None:
+    word = reader.word()
+    if word not in _SIGNS:
+        return None
+    reader.advance(1)
+    return _SIGNS[word]
+
+
+def _compared(column: str, unit: Callable[[str], int | None], what: str) -> Callable[[_Reader], Filter]:
+    """A term such as `octets > 1M`; without a sign, equal."""
+
+    def term(reader: _Reader) -> Filter:
+        sign = _sign(reader) or "="
+        number = unit(reader.value(what))
+        if number is None:
+            raise reader.fault(f"expected {what}", 1)
+        return Compare(column, sign, number)
+
+    return term
+
+
+def _protocol(reader: _Reader) -> Filter:
+    text = reader.value("a protocol")
+    number = filterwords.protocol(text)
+    if number is None:
+        raise reader.fault("no protocol: use 0 to 255, or a name such as tcp, udp, icmp, icmp6, gre, esp", 1)
+    return Compare("protocol_identifier", "=", number)
+
+
+def _protocol_and_port(reader: _Reader, number: int) -> Filter:
+    """`tcp`, and `tcp dst port 443` too."""
+    protocol = Compare("protocol_identifier", "=", number)
+    ends = _ends(reader)
+    if reader.word() in ("port", "portrange"):
+        joined, which = ends or (AnyOf, _ENDS)
+        return All((protocol, _of_ends(reader, joined, which)))
+    if ends:
+        raise reader.fault("expected port: write and between a protocol and anything else")
+    return protocol
+
+
+def _interface(reader: _Reader, columns: tuple[str, ...]) -> Filter:
+    return Interface(columns, reader.value("an interface's name"))
+
+
+def _vlan(reader: _Reader) -> Filter:
+    """Either tag; without a number, any tag."""
+    number = filterwords.vlan(reader.word())
+    if number is None:
+        if reader.word().isdecimal():
+            raise reader.fault("no VLAN: use 0 to 4095")
+        return AnyOf((Compare("vlan_id", "!=", 0), Compare("dot1q_customer_vlan_id", "!=", 0)))
+    reader.advance(1)
+    return AnyOf((Compare("vlan_id", "=", number), Compare("dot1q_customer_vlan_id", "=", number)))
+
+
+def _flags(reader: _Reader) -> Filter:
+    bits = filterwords.flags(reader.value("TCP flags"))
+    if bits is None:
+        raise reader.fault("no TCP flags: use letters of CEUAPRSF", 1)
+    return All((Compare("protocol_identifier", "=", filterwords.PROTOCOLS["tcp"]), Flags(bits)))
+
+
+def _dscp(reader: _Reader) -> Filter:
+    number = filterwords.octet(reader.value("0 to 63"))
+    if number is None or number > 63:
+        raise reader.fault("expected 0 to 63", 1)
+    low = Compare("ip_class_of_service", ">=", number << 2)
+    return All((low, Compare("ip_class_of_service", "<=", number << 2 | 3)))
+
+
+def _version(number: int) -> Callable[[_Reader], Filter]:
+    """`ip`; and `ip 192.0.2.7`, which nfdump has for `host`."""
+
+    def term(reader: _Reader) -> Filter:
+        if _is_address(reader.word()):
+            return _of_ends(reader, AnyOf, _ENDS)
+        return Compare("ip_version", "=", number)
+
+    return term
+
+
+_OF_END: dict[str, Callable[[_Reader], _OfEnd]] = {
+    "host": _host,
+    "net": _address,
+    "port": _port,
+    "portrange": _port,
+    "mac": _mac,
+}
+_COUNT, _TIME = "a number such as 100 or 1.5M", "a time such as 30s or 1m30s"
+_TERMS: dict[str, Callable[[_Reader], Filter]] = {
+    "any": lambda _: All(),
+    "ip": _version(4),
+    "ip4": _version(4),
+    "ipv4": _version(4),
+    "ip6": _version(6),
+    "ipv6": _version(6),
+    "proto": _protocol,
+    "protocol": _protocol,
+    "ingress": lambda _: Compare("flow_direction", "=", _INGRESS),
+    "egress": lambda _: Compare("flow_direction", "=", _EGRESS),
+    **{word: lambda reader: _interface(reader, ("ingress_interface", "egress_interface"))
+       for word in ("interface", "if", "iface")},
+    "vlan": _vlan,
+    "flags": _flags,
+    "tos": _compared("ip_class_of_service", filterwords.octet, "0 to 255"),
+    "dscp": _dscp,
+    "packets": _compared("packets", filterwords.count, _COUNT),
+    "octets": _compared("octets", filterwords.count, _COUNT),
+    "bytes": _compared("octets", filterwords.count, _COUNT),
+    "rate": _compared("rate", filterwords.count, _COUNT),
+    "bps": _compared("rate", filterwords.count, _COUNT),
+    "pps": _compared("packet_rate", filterwords.count, _COUNT),
+    "age": _compared("age", filterwords.nanoseconds, _TIME),
+    "duration": _compared("duration", filterwords.nanoseconds, _TIME),
+    "idle": _compared("idle", filterwords.nanoseconds, _TIME),
+}  # fmt: skip
