@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-import psutil
-
 from xflowd import status
 from xflowd.collectors import CollectorSink
 from xflowd.notices import counted
@@ -49,6 +47,8 @@ def summary(pipeline: Pipeline, collectors: Sequence[CollectorSink]) -> Iterator
 
 def agent_use(uptime_seconds: float) -> AgentUse:
     """What this process takes of the host; in percent of one CPU over `uptime_seconds`, in which it has run."""
+    import psutil  # noqa: PLC0415 - 1 MB, for whoever asks
+
     me = psutil.Process()
     with me.oneshot():
         times, memory, threads = me.cpu_times(), me.memory_info(), me.num_threads()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import socket
 import struct
 import sys
@@ -12,14 +10,13 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
+from xflowd.edge import netlink
 from xflowd.metering.prefixes import LongestMatch, Octets, Prefixes, RoutingTables
 
 _FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 MOST_ROUTES = 1_000_000  # in all tables: as many as the Internet has
 
-#: <linux/netlink.h>, <linux/rtnetlink.h>, <linux/fib_rules.h>
-_NLM_F_REQUEST, _NLM_F_DUMP, _NLM_F_DUMP_INTR = 0x1, 0x300, 0x10
-_NLMSG_ERROR, _NLMSG_DONE, _RTM_NEWROUTE, _RTM_GETROUTE, _RTM_NEWRULE, _RTM_GETRULE = 2, 3, 24, 26, 32, 34
+#: <linux/rtnetlink.h>, <linux/fib_rules.h>
 _RTA_DST, _RTA_TABLE = 1, 15
 _RTNH_F_DEAD, _RTM_F_CLONED = 0x1, 0x200
 _RTN_BLACKHOLE, _RTN_PROHIBIT, _RTN_THROW = 6, 8, 9
@@ -29,10 +26,8 @@ _FRA_PRIORITY, _FRA_SUPPRESS_PREFIXLEN, _FRA_TABLE, _FRA_PROTOCOL = 6, 14, 15, 2
 _SAYS_NOTHING = {_FRA_PRIORITY, _FRA_TABLE, _FRA_PROTOCOL, _FRA_SUPPRESS_PREFIXLEN}
 _PORT_RULES = {22, 23, 24}  # FRA_IP_PROTO, FRA_SPORT_RANGE, FRA_DPORT_RANGE
 
-_HEADER, _ROUTE = struct.Struct("=IHHII"), struct.Struct("=BBBBBBBBI")
-_PAYLOAD = _HEADER.size + _ROUTE.size
-_RECEIVED = 1 << 18
-_PATIENCE_SECONDS = 10.0  # the kernel answers at once; but nothing may wait for ever
+_ROUTE = struct.Struct("=BBBBBBBBI")
+_PAYLOAD = netlink.HEADER.size + _ROUTE.size
 _PADDING = 64  # octets behind a block that may be looked at
 
 
@@ -50,7 +45,7 @@ def tables() -> RoutingTables:
     count = 0
     for version, family in _FAMILIES.items():
         order = {table: place for place, table in reversed(list(enumerate(_tables_asked(family))))}
-        for block in _dump(family, _RTM_GETROUTE):
+        for block in _dump(family, netlink.RTM_GETROUTE):
             prefixes, table_numbers = _prefixes(block, version)
             count += len(prefixes.values)
             if count > MOST_ROUTES:
@@ -65,7 +60,8 @@ def tables() -> RoutingTables:
 
 def _tables_asked(family: int) -> list[int]:
     """The tables that every packet is looked up in, first to last; raises PolicyError if it depends on the packet."""
-    rules = [_rule(block, at) for block in _dump(family, _RTM_GETRULE) for at in _messages(block, _RTM_NEWRULE)]
+    blocks = _dump(family, netlink.RTM_GETRULE)
+    rules = [_rule(block, at) for block in blocks for at in netlink.messages(block, netlink.RTM_NEWRULE)]
     if not all(plain for _, _, plain, _ in rules):
         by_port = any(looks for _, _, _, looks in rules)
         raise PolicyError("there are rules beside those that look up a table for every packet", by_port=by_port)
@@ -74,7 +70,7 @@ def _tables_asked(family: int) -> list[int]:
 
 def _rule(block: bytes, at: int) -> tuple[int, int, bool, bool]:
     """A rule's priority and table, whether every packet is looked up there, and whether it looks at ports."""
-    _, to, source, service, table, _, _, action, flags = _ROUTE.unpack_from(block, at + _HEADER.size)
+    _, to, source, service, table, _, _, action, flags = _ROUTE.unpack_from(block, at + netlink.HEADER.size)
     said, end = {}, at + struct.unpack_from("=I", block, at)[0]
     at += _PAYLOAD
     while at + 4 <= end:
@@ -89,36 +85,21 @@ def _rule(block: bytes, at: int) -> tuple[int, int, bool, bool]:
 
 def _dump(family: int, kind: int) -> Iterator[bytes]:
     """All routes or rules of a family, as blocks of messages."""
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE) as netlink:
-        netlink.bind((0, 0))
-        netlink.settimeout(_PATIENCE_SECONDS)
-        header = _HEADER.pack(_PAYLOAD, kind, _NLM_F_REQUEST | _NLM_F_DUMP, 1, 0)
-        netlink.send(header + _ROUTE.pack(family, *[0] * 8))
-        while True:
-            block = netlink.recv(_RECEIVED)
-            _, answer, flags, _, _ = _HEADER.unpack_from(block)
-            if answer == _NLMSG_ERROR:
-                number = -struct.unpack_from("=i", block, _HEADER.size)[0]
-                raise OSError(number, f"reading routes: {os.strerror(number)}")
-            if flags & _NLM_F_DUMP_INTR:
-                raise OSError(errno.EINTR, "the routes changed while they were read")
-            yield block
-            if any(True for _ in _messages(block, _NLMSG_DONE)):  # which may share a block with the last routes
-                return
+    return netlink.dump_blocks(kind, _ROUTE.pack(family, *[0] * 8))
 
 
 def _prefixes(block: bytes, version: int) -> tuple[Prefixes, npt.NDArray[np.uint32]]:
     """The routes of a block, and the table of each. Raises PolicyError for one that is not for every packet."""
     octets = np.frombuffer(block + bytes(_PADDING), np.uint8)
-    places = np.array(list(_messages(block, _RTM_NEWROUTE)), np.intp)
+    places = np.array(list(netlink.messages(block, netlink.RTM_NEWROUTE)), np.intp)
     header = octets[places[:, None] + np.arange(_PAYLOAD)]
-    lengths, source_lengths, service, kinds = (header[:, _HEADER.size + at] for at in (1, 2, 3, 7))
+    lengths, source_lengths, service, kinds = (header[:, netlink.HEADER.size + at] for at in (1, 2, 3, 7))
     flags = _numbers(octets, places + _PAYLOAD - 4)
     usable = flags & (_RTNH_F_DEAD | _RTM_F_CLONED) == 0
     if np.any(usable & (lengths > 0) & ((source_lengths > 0) | (service > 0))):
         raise PolicyError("there are routes for some sources, or for some classes of service")
     table, destination = _attributes(octets, places, (_RTA_TABLE, _RTA_DST))
-    tables_of = np.where(table > 0, _numbers(octets, table), header[:, _HEADER.size + 4])
+    tables_of = np.where(table > 0, _numbers(octets, table), header[:, netlink.HEADER.size + 4])
     width = 4 if version == 4 else 16
     addresses = np.zeros((len(places), 16), np.uint8)
     given = destination > 0
@@ -128,18 +109,6 @@ def _prefixes(block: bytes, version: int) -> tuple[Prefixes, npt.NDArray[np.uint
     values[kinds == _RTN_THROW] = 0
     whole = Prefixes(np.full(len(places), version, np.uint8), addresses, lengths, values)
     return _taken(whole, usable), tables_of[usable]
-
-
-def _messages(block: bytes, wanted: int) -> Iterator[int]:
-    """Where the messages of a type begin."""
-    at, end = 0, len(block)
-    while at + _HEADER.size <= end:
-        length, kind = struct.unpack_from("=IH", block, at)
-        if length < _HEADER.size:
-            return
-        if kind == wanted:
-            yield at
-        at += length + 3 & ~3
 
 
 def _attributes(octets: Octets, places: npt.NDArray[np.intp], wanted: tuple[int, ...]) -> list[npt.NDArray[np.intp]]:
