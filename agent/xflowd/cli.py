@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from collections.abc import Sequence
 
-from xflowd import __version__
+from xflowd import __version__, logs
 from xflowd.commands import COMMANDS
 from xflowd.config import ConfigError
 
@@ -19,15 +18,15 @@ Counts every packet into flows in the kernel (XDP and TC) and exports the flows 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the exit code: 0, 1 failed while running, 2 wrong use or configuration."""
     options = _parser().parse_args(arguments)
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
+    logs.begin()
     try:
         return int(options.command(options))
     except ConfigError as error:
         for problem in error.problems:
-            print(f"xflowd: {problem}", file=sys.stderr)
+            logs.fail(problem)
         return 2
     except OSError as error:
-        print(f"xflowd: {_told(error)}", file=sys.stderr)
+        logs.fail(_told(error))
         return 1
     except KeyboardInterrupt:
         return 0
