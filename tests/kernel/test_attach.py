@@ -29,6 +29,7 @@ from xflowd.observing import ObservationPoints
 
 ONE, TWO = 1001, 70002
 FRAME = dns(1)
+TURNS, MOST_PACKETS = 6, 5_000_000
 
 
 @dataclass(frozen=True)
@@ -130,20 +131,29 @@ def test_every_packet_is_seen_and_nothing_is_left(load: Load, wire: Wire, way: W
 @each_way
 def test_replacing_misses_no_packet(load: Load, wire: Wire, way: Way) -> None:
     """Two loads of the programs take turns while packets come: each packet is seen by one of them."""
-    kernels, packets = (load(), load()), 20_000
+    kernels, enough, sent = (load(), load()), threading.Event(), [0]
     attachment = way.attach(kernels[0].program(way.program))
-    sender = threading.Thread(target=wire.send, args=(FRAME, way.direction, "one", packets))
+
+    def send() -> None:
+        while not enough.is_set() and sent[0] < MOST_PACKETS:
+            wire.send(FRAME, way.direction, times=100)
+            sent[0] += 100
+
+    sender = threading.Thread(target=send)
     sender.start()
-    turns = 0
-    while sender.is_alive():
-        turns += 1
-        attachment.replace(kernels[turns % 2].program(way.program))
-    sender.join()
-    wait_until(lambda: sum(map(seen, kernels)) >= packets, "all packets seen")
+    try:
+        for turn in range(TURNS):
+            before, present = sum(map(seen, kernels)), kernels[turn % 2]
+            wait_for(present, seen(present) + 1)
+            attachment.replace(kernels[(turn + 1) % 2].program(way.program))
+            assert sum(map(seen, kernels)) > before
+    finally:
+        enough.set()
+        sender.join()
+    assert sent[0] < MOST_PACKETS, "too few for so many turns"
+    wait_until(lambda: sum(map(seen, kernels)) >= sent[0], "all packets seen")
     attachment.close()
-    assert turns >= 4
-    assert all(seen(kernel) > 0 for kernel in kernels)
-    assert sum(map(seen, kernels)) == packets
+    assert sum(map(seen, kernels)) == sent[0]
 
 
 @each_way
