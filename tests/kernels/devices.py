@@ -15,6 +15,7 @@ from lab.namespaces import Namespace
 from lab.topology import LINKS, Network
 
 TAG = 7
+SERVICE_TAG, CUSTOMER_TAG = 200, 100
 #: Of the range for measurements (RFC 2544): the router's address, and that of the other end.
 ADDRESSES = {
     "vlan": ("198.18.7.1", "198.18.7.2"),
@@ -22,6 +23,7 @@ ADDRESSES = {
     "dummy": ("198.18.9.1", "198.18.9.2"),
     "bridge": ("198.18.10.1", "198.18.10.2"),
     "ppp": ("198.18.11.1", "198.18.11.2"),
+    "qinq": ("198.18.12.1", "198.18.12.2"),
 }
 _PORT = 51820
 _BRIDGE_MACS = "02:00:00:00:0d:01", "02:00:00:00:0d:02"
@@ -34,6 +36,7 @@ def add_devices(stack: ExitStack, network: Network) -> dict[str, tuple[str, ...]
     """
     kinds: dict[str, Callable[[Network], tuple[str, ...]]] = {
         "vlan": _add_vlan,
+        "qinq": _add_qinq,
         "wireguard": _add_wireguard,
         "dummy": _add_dummy,
         "bridge": _add_bridge,
@@ -43,9 +46,10 @@ def add_devices(stack: ExitStack, network: Network) -> dict[str, tuple[str, ...]
 
 
 def _is_known(space: Namespace, kind: str) -> bool:
-    over = "link eth0 " if kind == "vlan" else ""
+    kinds = {"vlan": "vlan id 99", "qinq": "vlan proto 802.1ad id 99"}
+    over = "link eth0 " if kind in kinds else ""
     with suppress(RuntimeError):
-        space.ip(f"link add {over}name probe type {kind}{' id 99' if over else ''}", "link delete probe")
+        space.ip(f"link add {over}name probe type {kinds.get(kind, kind)}", "link delete probe")
         return True
     return False
 
@@ -62,6 +66,23 @@ def _add_vlan(network: Network) -> tuple[str, ...]:
             f"neighbour add {peer} lladdr {mac} nud permanent dev tagged",
         )
     return ("tagged",)
+
+
+def _add_qinq(network: Network) -> tuple[str, ...]:
+    """IEEE 802.1ad: a provider's tag around a customer's, a device for each."""
+    here, there = ADDRESSES["qinq"]
+    macs = LINKS["a"].router_mac, LINKS["a"].host_mac
+    ends = (network.router, "lan", here, there, macs[1]), (network.a, "eth0", there, here, macs[0])
+    for space, over, address, peer, mac in ends:
+        space.ip(
+            f"link add link {over} name service type vlan proto 802.1ad id {SERVICE_TAG}",
+            f"link add link service name customer type vlan proto 802.1Q id {CUSTOMER_TAG}",
+            f"address add {address}/24 dev customer",
+            "link set service up",
+            "link set customer up",
+            f"neighbour add {peer} lladdr {mac} nud permanent dev customer",
+        )
+    return "service", "customer"
 
 
 def _add_dummy(network: Network) -> tuple[str, ...]:

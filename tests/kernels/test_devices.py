@@ -1,4 +1,4 @@
-"""Proves that veth, VLAN, bridge, WireGuard, PPP and dummy devices are metered to the packet, whatever the kernel.
+"""Proves that veth, VLAN, QinQ, bridge, WireGuard, PPP and dummy devices are metered to the packet.
 
 The agent is killed in between and started again: packets of three thirds pass before, while there is none, and after.
 """
@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from kernel.namespace import inside
-from kernels.devices import ADDRESSES, TAG, add_devices
+from kernels.devices import ADDRESSES, CUSTOMER_TAG, SERVICE_TAG, TAG, add_devices
 from lab import traffic
 from lab.agent import Agent, Collector, write_configuration
 from lab.flow import UDP, Count, Flow, Key, total
@@ -79,6 +79,12 @@ STREAMS = [
     _from_router("bridge", 4009, ("bridge", EGRESS, 0), ("port", EGRESS, 0)),
     _to_router("ppp", 4010, ("ppp0", INGRESS, 0)),
     _from_router("ppp", 4011, ("ppp0", EGRESS, 0)),
+    _to_router(
+        "qinq", 4012, ("lan", INGRESS, SERVICE_TAG), ("service", INGRESS, CUSTOMER_TAG), ("customer", INGRESS, 0)
+    ),
+    _from_router(
+        "qinq", 4013, ("customer", EGRESS, 0), ("service", EGRESS, CUSTOMER_TAG), ("lan", EGRESS, SERVICE_TAG)
+    ),
 ]
 
 
