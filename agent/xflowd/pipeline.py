@@ -89,7 +89,7 @@ class Pipeline:
         """`table` numbers the kernel's table among all that this journal has known: see switch()."""
         self.kernel, self.sinks, self._journal, self._own = kernel, sinks, journal, own
         self.timeouts, self._lookups, self.table = timeouts, lookups, table
-        self.pressure = Pressure(timeouts.idle_ns)
+        self.pressure = Pressure(timeouts.idle_ns, timeouts.look_ns)
         self.counters = FlowCounters()
         self.live = 0
         self._failed = False
@@ -102,7 +102,7 @@ class Pipeline:
     def configure(self, timeouts: expiry.Timeouts, sinks: Sequence[Sink]) -> None:
         """Other timeouts and sinks from now on."""
         self.timeouts, self.sinks = timeouts, sinks
-        self.pressure.configure(timeouts.idle_ns)
+        self.pressure.configure(timeouts.idle_ns, timeouts.look_ns)
 
     def tick(self, now: Instant) -> None:
         """End the flows whose time has come, and more where the table runs full: see Pressure.looked()."""

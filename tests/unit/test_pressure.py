@@ -20,6 +20,29 @@ def looked(pressure: Pressure, at_ns: int, took_ns: int = 0, cpu_ns: int = 0) ->
     return pressure.looked(at_ns, at_ns + took_ns, cpu_ns) - at_ns
 
 
+# How often it looks
+
+
+def test_looks_come_as_often_as_is_configured_while_there_is_room() -> None:
+    pressure = Pressure(IDLE, 5 * SECOND)
+    pressure.look(1000, 1000, 0, 0, 0)
+    assert looked(pressure, 0) == 5 * SECOND
+    pressure.configure(IDLE, 2 * SECOND)
+    pressure.look(1000, 1000, 0, 0, 5 * SECOND)
+    assert looked(pressure, 5 * SECOND) == 2 * SECOND
+
+
+def test_looks_come_sooner_than_is_configured_where_slots_run_out() -> None:
+    pressure = Pressure(IDLE, 10 * SECOND)
+    pressure.look(1000, 1000, 0, 0, 0)
+    pressure.look(1000, 500, 0, 0, SECOND)  # 500 slots a second: half of what is free, for the look takes as long again
+    assert looked(pressure, SECOND) == SECOND // 2
+    pressure = Pressure(IDLE, 10 * SECOND)
+    pressure.look(160, 160, 0, 0, 0)
+    pressure.look(160, 9, 0, 0, 3 * SECOND)
+    assert looked(pressure, 3 * SECOND) <= pressure.idle_ns // 8
+
+
 # What one look decides
 
 

@@ -12,7 +12,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 class Signals:
     """SIGTERM, SIGINT, SIGQUIT and SIGHUP as things to look at, and a descriptor that becomes readable with them.
 
-    `stop` is set by the first three, `leave` by SIGQUIT besides.
+    `stop` is set by the first three, `leave` by SIGQUIT besides. One that was blocked, and has come, counts too.
     """
 
     def __init__(self) -> None:
@@ -25,6 +25,7 @@ class Signals:
     def __enter__(self) -> Signals:
         self._before = {number: signal.signal(number, self._note) for number in _SIGNALS}
         self._wakeup = signal.set_wakeup_fd(self._write.fileno(), warn_on_full_buffer=False)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         return self
 
     def __exit__(self, *_: object) -> None:

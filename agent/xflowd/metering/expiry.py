@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xflowd.metering.flow import FlowEndReason
+from xflowd.metering.pressure import LOOK_NS
 from xflowd.metering.table import Records, SlotState
 
 #: After a FIN or RST the other side's last packets may still come: a flow has ended when none came for this long.
@@ -21,10 +22,14 @@ Reasons = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Nanoseconds: a flow without packets for `idle_ns` has ended; one older than `active_ns` is cut."""
+    """Nanoseconds: a flow without packets for `idle_ns` has ended; one older than `active_ns` is cut.
+
+    So much later at most as it is from one look at the table to the next: `look_ns`, while there is room.
+    """
 
     active_ns: int
     idle_ns: int
+    look_ns: int = LOOK_NS
 
 
 @dataclass(frozen=True, slots=True)

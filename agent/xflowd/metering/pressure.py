@@ -17,7 +17,7 @@ Three steps, each for what the one before it cannot do:
 
 from __future__ import annotations
 
-LOOK_NS = 1_000_000_000  # from one look to the next while there is room
+LOOK_NS = 1_000_000_000  # from one look to the next while there is room, unless told otherwise
 LEAST_IDLE_NS = 1_000_000_000  # no idle timeout is lowered further, and a shorter one not at all
 _LOOKS_A_TIMEOUT = 8  # where it is lowered: each look that comes late is a longer timeout in effect
 _LEAST_PAUSE_NS = 10_000_000
@@ -33,9 +33,10 @@ _FIRST_MOST, _LEAST_MOST, _LEAST_PART = 8192, 1024, 64  # flows a look; of a lar
 class Pressure:
     """Between two looks at the table: call look() with what one has found, then looked() when all of it is done."""
 
-    def __init__(self, idle_ns: int) -> None:
-        """`idle_ns` is the configured idle timeout."""
+    def __init__(self, idle_ns: int, look_ns: int = LOOK_NS) -> None:
+        """`idle_ns` is the configured idle timeout; while there is room, the table is looked at every `look_ns`."""
         self._configured_ns = self._idle_ns = idle_ns
+        self._look_ns = look_ns
         self._stepped_ns = -_STEP_NS  # when the timeout in force was changed, or could not be lowered any more
         self._looked_ns: int | None = None
         self._slots = self._free = self._ended = self._overflow = 0
@@ -55,8 +56,9 @@ class Pressure:
         """Whether it is shorter than the configured one."""
         return self._idle_ns < self._configured_ns
 
-    def configure(self, idle_ns: int) -> None:
-        """The configured idle timeout is another one from now on."""
+    def configure(self, idle_ns: int, look_ns: int = LOOK_NS) -> None:
+        """What is configured is another from now on."""
+        self._look_ns = look_ns
         if not self.lowered or idle_ns < self._idle_ns:
             self._idle_ns = idle_ns
         self._configured_ns = idle_ns
@@ -88,7 +90,7 @@ class Pressure:
         if 2 * self._ended > self.most:
             times = min(2.0, _LONG_LOOK_NS / max(1, took_ns))
             self.most = max(_LEAST_MOST, self._slots // _LEAST_PART, int(self.most * times))
-        due_ns = began_ns + min(LOOK_NS, self._idle_ns // _LOOKS_A_TIMEOUT if self.lowered else LOOK_NS)
+        due_ns = began_ns + min(self._look_ns, self._idle_ns // _LOOKS_A_TIMEOUT if self.lowered else self._look_ns)
         if self._overflowed or self._more or self._stepped_down:
             due_ns = ended_ns
         elif self._rate > 0:
