@@ -19,7 +19,8 @@ class StartError(Exception):
 
 def timeouts(config: Config) -> Timeouts:
     """The configuration's timeouts, in nanoseconds."""
-    return Timeouts(config.meter.active_timeout * 10**9, config.meter.idle_timeout * 10**9)
+    meter = config.meter
+    return Timeouts(meter.active_timeout * 10**9, meter.idle_timeout * 10**9, meter.scan_interval * 10**9)
 
 
 def metered(config: Config, present: Iterable[network.Interface]) -> list[int]:
@@ -45,8 +46,8 @@ def load_options(config: Config, indexes: list[int]) -> LoadOptions:
 
 
 def with_default_interface(config: Config) -> Config:
-    """Where no interface is named, the one of the default route is meant."""
-    if config.meter.interfaces:
+    """Where neither interface nor network is named, the interface of the default route is meant."""
+    if config.meter.interfaces or config.meter.network:
         return config
     name = network.default_route_interface()
     if name is None:

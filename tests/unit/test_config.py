@@ -23,13 +23,13 @@ from xflowd.config import (
     Template,
     Tunnels,
     doubtful,
-    dump,
     load,
     matching,
     override,
     unmatched,
 )
 from xflowd.config.schema import keys
+from xflowd.config.writing import dump
 from xflowd.exporting.catalogue import OFFERED
 
 KEYS = "allowed are ip, proto, full, vlan, ether, or IANA names like ipClassOfService"
@@ -79,7 +79,7 @@ source =
 observation_domain = # derived
 """
     assert loaded(tmp_path, text) == Config(
-        Meter(("wan", "wg*"), Direction.BOTH, Hook.TC, LEVELS["full"], Tunnels.OUTER, 1, 90, 3600),
+        Meter(("wan", "wg*"), (), Direction.BOTH, Hook.TC, LEVELS["full"], Tunnels.OUTER, 1, 90, 3600),
         Sampling(SamplingMode.RANDOM, 100),
         (
             Collector(
@@ -137,7 +137,7 @@ def test_a_source_port_may_be_any(tmp_path: Path, text: str, endpoint: Endpoint 
             "DESTINATION_PORT PROTOCOL",
             "destinationTransportPort, protocolIdentifier",
         ),
-        ("flowLabelIPv6, ip", "SOURCE_ADDRESS DESTINATION_ADDRESS FLOW_LABEL", None),
+        ("flowLabelIPv6, ip", "SOURCE_ADDRESS DESTINATION_ADDRESS FLOW_LABEL", "ip, flowLabelIPv6"),
         ("ether ipClassOfService flowLabelIPv6", " ".join(field.name for field in KeyField), None),
         ("flowDirection, ipVersion", "", "flowDirection"),
     ],
@@ -441,7 +441,7 @@ def test_unreadable_path(tmp_path: Path, path: str, reason: str) -> None:
 ROUND_TRIPS = [
     Config(),
     Config(
-        Meter(("wan", "wg*"), Direction.EGRESS, Hook.XDP, LEVELS["full"], Tunnels.OUTER, 7, 8, 9),
+        Meter(("wan", "wg*"), (), Direction.EGRESS, Hook.XDP, LEVELS["full"], Tunnels.OUTER, 7, 8, 9),
         Sampling(SamplingMode.SYSTEMATIC, 1000),
         (
             Collector("a", Endpoint("fe80::1%wan", 1), ExportProtocol.NETFLOW5, Endpoint("::1"), 1, 65507, 1),

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from xflowd.config import ConfigError, load
+from xflowd.config.file import is_uci
 from xflowd.config.schema import SECTIONS, keys
+from xflowd.config.softflowd import _KNOWN
 from xflowd.config.values import Choice, Duration, Number
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "configuration.md").read_text()
@@ -62,10 +64,23 @@ def test_times_have_the_unit_of_the_schema() -> None:
         assert (ROWS[section, key][2] == "seconds") == isinstance(keys(section)[key], Duration)
 
 
-@pytest.mark.parametrize("example", re.findall(r"```ini\n(.*?)```", PAGE, re.S))
-def test_examples_of_files(tmp_path: Path, example: str) -> None:
+@pytest.mark.parametrize(("form", "example"), re.findall(r"```(ini|uci)\n(.*?)```", PAGE, re.S))
+def test_examples_of_files(tmp_path: Path, form: str, example: str) -> None:
     (tmp_path / "xflowd.conf").write_text(example)
     assert load(tmp_path / "xflowd.conf").collectors
+    assert is_uci(example) is (form == "uci")
+
+
+def test_the_first_example_is_the_same_in_both_forms(tmp_path: Path) -> None:
+    ini, uci = re.findall(r"```(?:ini|uci)\n(.*?)```", PAGE, re.S)[:2]
+    (tmp_path / "ini").write_text(ini)
+    (tmp_path / "uci").write_text(uci)
+    assert load(tmp_path / "ini") == load(tmp_path / "uci")
+
+
+def test_every_option_of_softflowd_is_on_the_page() -> None:
+    told = PAGE[PAGE.index("## From softflowd") : PAGE.index("## On the command line")]
+    assert [name for name in _KNOWN if f"`{name}`" not in told] == []
 
 
 def test_the_example_of_faults(tmp_path: Path) -> None:

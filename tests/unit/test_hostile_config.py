@@ -10,6 +10,7 @@ import random
 import socket
 import stat
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,10 @@ from lab.agent import Agent
 from lab.namespaces import namespaces
 from lab.process import wait_until
 from xflowd.collect import _endpoint
-from xflowd.config import Config, ConfigError, dump, load, override
-from xflowd.config.schema import NAMED, SECTIONS, keys
+from xflowd.config import Collector, Config, ConfigError, Endpoint, load, override
+from xflowd.config.schema import NAMED, REQUIRED, SECTIONS, keys
 from xflowd.config.values import Choice, Duration, Kind, Number, UnacceptableError
+from xflowd.config.writing import dump
 
 KEYS = [(section, key) for section in SECTIONS for key in keys(section)]
 ADDRESS = "address = 192.0.2.10:2055\n"
@@ -80,6 +82,16 @@ def file_with(section: str, key: str, value: str) -> tuple[str, int]:
     return f"{title}\n{others}{key} = {value}\n", 2 + bool(others)
 
 
+def uci_with(section: str, key: str, value: str) -> tuple[str, int]:
+    """The same as UCI."""
+    others = "option address 192.0.2.10:2055\n" if section == "collector" and key != "address" else ""
+    quoted = value.replace("'", "'\\''")
+    return f"config {section} 'one'\n{others}option {key} '{quoted}'\n", 2 + bool(others)
+
+
+FORMS = {"INI": file_with, "UCI": uci_with}
+
+
 def problems_of(path: Path, content: bytes | str) -> list[str]:
     """The faults of a file with this content, each looked at; none if it is good."""
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -101,11 +113,16 @@ def problems_of(path: Path, content: bytes | str) -> list[str]:
 
 @pytest.mark.parametrize("value", WRONG.values(), ids=WRONG)
 @pytest.mark.parametrize(("section", "key"), KEYS)
-def test_a_wrong_value_is_one_fault_at_its_place(tmp_path: Path, section: str, key: str, value: str) -> None:
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_a_wrong_value_is_one_fault_at_its_place(
+    tmp_path: Path, form: Callable[..., tuple[str, int]], section: str, key: str, value: str
+) -> None:
     kind = keys(section)[key]
-    text, line = file_with(section, key, value)
+    text, line = form(section, key, value)
     found = problems_of(tmp_path / "xflowd.conf", text)
-    if acceptable(kind, value.strip()):
+    if form is uci_with and not value:  # is not given
+        assert len(found) == (key == REQUIRED.get(section, ("",))[0])
+    elif acceptable(kind, value.strip()):
         # It may still be at odds with other keys: a rate without a mode.
         assert all(f"[{section}" in problem for problem in found)
     else:
@@ -145,6 +162,9 @@ def test_every_key_refuses_what_it_must(section: str, key: str) -> None:
 @pytest.mark.parametrize(("section", "key"), KEYS)
 @pytest.mark.parametrize("control", ["\0", "\x01", "\x08", "\x1b[2J", "\x7f", "\x9b2J"], ids=ascii)
 def test_a_control_character_anywhere_is_a_fault(tmp_path: Path, section: str, key: str, control: str) -> None:
+    text, line = uci_with(section, key, f"a{control}b")
+    (problem,) = problems_of(tmp_path / "xflowd", text)
+    assert problem.startswith(f"F:{line}: has a control char")
     text, line = file_with(section, key, f"a{control}b")
     for content in (text, text.replace(key, f"{key}{control}"), text.replace("]", f"{control}]")):
         (problem,) = problems_of(tmp_path / "xflowd.conf", content)
@@ -191,6 +211,39 @@ FILES = {
     "sections twice": (f"{GOOD}[sampling]\n{GOOD}".encode(), "F:4 [meter]: is there twice, first in line 1; make "),
     "a section in Unicode": ("[m\u0435ter]\n".encode(), "F:1 [m\u0435ter]: unknown section; did you mean meter?"),
     "a section backwards": ("[\u202emeter]\n".encode(), "F:1 [\\u202emeter]: unknown section; did you mean meter?"),
+    "UCI: 1 MB of option": (b"config meter\noption " + b"a" * 1_000_000 + b" 1", "F:2 [meter] aaa"),
+    "UCI: 1 MB of value": (b"config meter\noption hook " + b"a" * 1_000_000, "F:2 [meter] hook: 'aaa"),
+    "UCI: 1 MB of type": (b"config " + b"a" * 1_000_000, "F:1 [aaa"),
+    "UCI: 1 MB of name": (b"config collector " + b"a" * 1_000_000, "F:1 [collector aaa"),
+    "UCI: 1 MB of command": (b"config meter\n" + b"a" * 1_000_000, "F:2: cannot read 'aaa"),
+    "UCI: 1 MB of words": (b"config meter\noption " + b"a " * 500_000, "F:2: option has more words than it can; "),
+    "UCI: 1 MB of quotes": (b"config meter\noption hook x" + b"'" * 1_000_000, "F:2 [meter] hook: 'x' is not known"),
+    "UCI: 1 MB of quoted letters": (b"config meter\noption hook " + b"'a'" * 300_000, "F:2 [meter] hook: 'aaa"),
+    "UCI: 1 MB of escapes": (b"config meter\noption hook " + b"\\a" * 500_000, "F:2 [meter] hook: 'aaa"),
+    "UCI: 1 MB of quoted escapes": (b'config meter\noption hook "' + b"\\a" * 500_000, 'F:2: " begins a text that '),
+    "UCI: 1 MB of joined lines": (b"config meter\noption hook a" + b"\\\n" * 500_000 + b"b", "F:2 [meter] hook: 'ab'"),
+    "UCI: 1 MB of blanks": (b"config meter\noption hook" + b" " * 1_000_000 + b"a", "F:2 [meter] hook: 'a'"),
+    "UCI: 1 MB of ends of commands": (b"config meter\n" + b";" * 1_000_000, "F:2: cannot read ';;;"),
+    "UCI: 1 MB of sections": (
+        b"config collector\n" * 60_000,
+        "F:1 [collector collector1]: has no address; add option ",
+    ),
+    "UCI: 1 MB of names": (b"".join(b"config meter a%d\n" % one for one in range(50_000)), "F:2 [meter]: is there twi"),
+    "UCI: 1 MB of lists": (
+        b"config meter\n" + b"list interface a/b\n" * 50_000,
+        "F:50001 [meter] interfaces: 'a/b' can",
+    ),
+    "UCI: a quote that never ends": (
+        b"config meter\noption hook 'tc\n",
+        "F:2: ' begins a text that never ends; close ",
+    ),
+    "UCI: an escape at the end": (b"config meter\noption hook xx\\", "F:2 [meter] hook: 'xx' is not known; "),
+    "UCI: a control character": (
+        b"config meter\noption hook 't\x1bc'\n",
+        "F:2: has a control character, '\\x1b'; save ",
+    ),
+    "UCI: INI below": (b"config meter\n[sampling]\nrate = 1\n", "F:2: cannot read '[sampling]'; known are config, "),
+    "UCI below INI": (b"[meter]\nconfig sampling\n", "F:2: cannot read 'config sampling'; write [section], "),
     "carriage returns alone": (b"[meter]\rhook = tc\r", "F:1"),
 }
 
@@ -275,11 +328,14 @@ def test_what_nobody_may_read(tmp_path: Path) -> None:
         os.seteuid(before)
 
 
-def test_a_good_file_spoilt_in_any_way(tmp_path: Path) -> None:
+@pytest.mark.parametrize("form", ["ini", "uci"])
+def test_a_good_file_spoilt_in_any_way(tmp_path: Path, form: str) -> None:
     """Two thousand files: each is read, or refused by its faults, and nothing else comes of it."""
-    good = f"# \u00e4\n{dump(Config())}[collector nas]\n{ADDRESS}source = 192.0.2.1:1\n".encode()
+    collector = Collector("nas", Endpoint("192.0.2.10", 2055), source=Endpoint("192.0.2.1", 1))
+    good = f"# \u00e4\n{dump(Config(collectors=(collector,)), form)}".encode()
     dice, refused = random.Random(1), 0
     signs = [b"\0", b"\n", b"[", b"]", b"=", b"#", b" ", b"%", b":", b"9" * 30, b"\xff", b"\xc3\xa4", b"\x1b"]
+    signs += [b"'", b'"', b"\\", b";"]
     for _ in range(2000):
         spoilt = bytearray(good)
         for _ in range(dice.randint(1, 4)):

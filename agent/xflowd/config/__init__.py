@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from xflowd.config.check import check
 from xflowd.config.doubtful import doubtful
+from xflowd.config.file import default_file
 from xflowd.config.flowkey import LEVELS, FlowKey, KeyField
-from xflowd.config.ini import dump, load
 from xflowd.config.interfaces import is_pattern, matching, unmatched
+from xflowd.config.loading import load, read
 from xflowd.config.options import override
 from xflowd.config.problem import ConfigError, Problem
 from xflowd.config.schema import (
@@ -45,11 +46,12 @@ __all__ = [
     "Template",
     "Tunnels",
     "check",
+    "default_file",
     "doubtful",
-    "dump",
     "is_pattern",
     "load",
     "matching",
     "override",
+    "read",
     "unmatched",
 ]

@@ -61,8 +61,16 @@ def _assemble(draft: _Draft) -> Config:
 
     templates = make_named("template")
     elements = {template.name: template.elements for template in templates}
-    collectors = tuple(replace(one, elements=elements.get(one.template, ())) for one in make_named("collector"))
-    return Config(make("meter"), make("sampling"), collectors, make("agent"), templates, metrics=make("metrics"))
+    collectors = [replace(one, elements=elements.get(one.template, ())) for one in make_named("collector")]
+    return Config(
+        make("meter"),
+        make("sampling"),
+        tuple(one for one in collectors if one.enabled),
+        make("agent"),
+        templates,
+        metrics=make("metrics"),
+        disabled=tuple(one for one in collectors if not one.enabled),
+    )
 
 
 def _read_section(section: Section, draft: _Draft) -> Iterator[Problem]:
@@ -77,10 +85,10 @@ def _read_section(section: Section, draft: _Draft) -> Iterator[Problem]:
         yield from _read_entry(section, entry, draft)
     if fault:
         return  # its keys have been checked, but a Config cannot hold it
-    draft.values.setdefault(identity, {})
+    values = draft.values.setdefault(identity, {})
     key, example = REQUIRED.get(section.type, ("", ""))
-    if key and (*identity, key) not in draft.places:
-        yield Problem(section.where, f"has no {key}", f"add {key} = {example}")
+    if key and (*identity, key) not in draft.places and values.get("enabled", True):
+        yield Problem(section.where, f"has no {key}", f"add {section.assignment(key, example)}")
         draft.wrong.add((*identity, key))
 
 
@@ -99,7 +107,7 @@ def _read_entry(section: Section, entry: Entry, draft: _Draft) -> Iterator[Probl
         value = keys(section.type)[entry.key].parse(entry.value)
     except UnacceptableError as error:
         draft.wrong.add(place)
-        yield Problem(where, error.what, error.mend)
+        yield Problem(section.where_is(entry, entry.line_of(error.what)), error.what, error.mend)
         return
     draft.values.setdefault((section.type, section.name), {})[entry.key] = value
 
@@ -115,9 +123,9 @@ def _fault_of_title(section: Section, draft: _Draft) -> Problem | None:
 
 def _fault_of_name(section: Section) -> Problem | None:
     if section.type not in NAMED:
-        return Problem(section.where, "takes no name", f"write [{section.type}]") if section.name else None
+        return Problem(section.where, "takes no name", f"write {section.head()}") if section.name else None
     if not section.name:
-        return Problem(section.where, "has no name", f"write [{section.type} NAME]")
+        return Problem(section.where, "has no name", f"write {section.head('NAME')}")
     if not _NAME.fullmatch(section.name):
         return Problem(section.where, "has a name of more than one word", "use letters, digits, - . : _")
     if len(section.name) > _LONGEST_NAME:

@@ -38,7 +38,7 @@ def _findings(config: Config) -> Iterator[_Finding]:
     rate = config.sampling.rate
     if config.sampling.mode is SamplingMode.NONE and rate != 1:
         yield [_RATE, _MODE], f"{rate} without a mode", "set mode to systematic or random, or rate to 1"
-    for collector in config.collectors:
+    for collector in (*config.collectors, *config.disabled):
         yield from _of_collector(collector, rate, config.templates)
     yield from _duplicates(config.collectors)
     for collector in config.collectors[_MOST_COLLECTORS : _MOST_COLLECTORS + 1]:

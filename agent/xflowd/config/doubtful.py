@@ -11,7 +11,9 @@ from xflowd.config.schema import Config, ExportProtocol, Tunnels
 
 def doubtful(config: Config) -> Iterator[str]:
     """A line for each doubt about a checked configuration: where, and what."""
-    named = {collector.template for collector in config.collectors}
+    named = {collector.template for collector in (*config.collectors, *config.disabled)}
+    if config.disabled and not config.collectors:
+        yield "all collectors are disabled: flows are printed, not sent"
     for template in config.templates:
         if template.name not in named:
             yield f"[template {template.name}]: no collector names it"

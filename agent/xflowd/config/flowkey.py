@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from xflowd.config.problem import quoted
@@ -67,10 +67,11 @@ class KeyFields:
         return tuple(field for field in KeyField if field in chosen)
 
     def render(self, value: FlowKey) -> str:
-        for level, fields in LEVELS.items():
-            if value == fields:
-                return level
-        return ", ".join(_names(value)) or _ALWAYS[0]
+        within = [level for level, fields in LEVELS.items() if set(fields) <= set(value)]
+        words = within[-1:]  # the last level has most
+        covered = LEVELS[words[0]] if words else ()
+        words += _names(field for field in value if field not in covered)
+        return ", ".join(words) or _ALWAYS[0]
 
 
 def zeroed(key: FlowKey) -> frozenset[str]:
@@ -78,7 +79,7 @@ def zeroed(key: FlowKey) -> frozenset[str]:
     return frozenset(name for field in _ZEROED.difference(key) for name in field.value)
 
 
-def _names(key: FlowKey) -> Iterator[str]:
+def _names(key: Iterable[KeyField]) -> Iterator[str]:
     return (field.value[0] for field in key)
 
 

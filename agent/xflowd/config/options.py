@@ -72,7 +72,7 @@ def _with_interfaces(config: Config, texts: Sequence[str], found: _Findings) -> 
         return config
     place = ("meter", "", "interfaces")
     patterns = [name for text in texts for name in found.value(INTERFACE, place, text, ())]
-    return replace(config, meter=replace(config.meter, interfaces=tuple(dict.fromkeys(patterns))))
+    return replace(config, meter=replace(config.meter, interfaces=tuple(dict.fromkeys(patterns)), network=()))
 
 
 def _with_timeouts(config: Config, texts: Sequence[str], found: _Findings) -> Config:

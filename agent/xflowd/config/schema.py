@@ -8,7 +8,19 @@ from typing import Annotated, Any, get_type_hints
 
 from xflowd.config.elements import ElementNames, Elements, SectionName
 from xflowd.config.flowkey import LEVELS, FlowKey, KeyFields
-from xflowd.config.values import Address, Choice, Duration, Endpoint, FilePath, InterfaceNames, Kind, Number, UserName
+from xflowd.config.values import (
+    Address,
+    Choice,
+    Duration,
+    Endpoint,
+    FilePath,
+    InterfaceNames,
+    Kind,
+    NetworkNames,
+    Number,
+    Switch,
+    UserName,
+)
 
 NETFLOW5_MAXIMUM_RATE = 16_383  # the sampling interval of a version 5 header has 14 bits
 NOWHERE = Endpoint("")  # stands for an address that is missing or wrong, in a Config that is never handed out
@@ -17,6 +29,7 @@ Direction = enum.Enum("Direction", ["AUTO", "INGRESS", "EGRESS", "BOTH"])
 Hook = enum.Enum("Hook", ["AUTO", "XDP", "TC"])
 Tunnels = enum.Enum("Tunnels", ["OUTER", "INNER"])
 SamplingMode = enum.Enum("SamplingMode", ["NONE", "SYSTEMATIC", "RANDOM"])
+Log = enum.Enum("Log", ["STDERR", "SYSLOG"])
 
 
 class ExportProtocol(enum.IntEnum):
@@ -37,9 +50,13 @@ _VERSIONS = tuple((str(protocol.value), protocol.name.lower()) for protocol in E
 
 @dataclass(frozen=True, slots=True)
 class Meter:
-    """The Metering Process. Times are seconds. No interfaces: the one of the default route."""
+    """The Metering Process. Times are seconds. No interfaces and no network: the one of the default route.
+
+    `network` are OpenWrt's names, which stand for devices that only netifd knows.
+    """
 
     interfaces: Annotated[tuple[str, ...], InterfaceNames()] = ()
+    network: Annotated[tuple[str, ...], NetworkNames()] = ()
     direction: Annotated[Direction, Choice(Direction)] = Direction.AUTO
     hook: Annotated[Hook, Choice(Hook)] = Hook.AUTO
     key: Annotated[FlowKey, KeyFields()] = LEVELS["vlan"]
@@ -47,6 +64,7 @@ class Meter:
     max_flows: Annotated[int, Number(1, 4_194_304)] = 65_536
     active_timeout: Annotated[int, Duration(1, 86_400)] = 60
     idle_timeout: Annotated[int, Duration(1, 86_400)] = 15
+    scan_interval: Annotated[int, Duration(1, 10)] = 1
     as_table: Annotated[str, FilePath()] = ""
 
 
@@ -84,6 +102,7 @@ class Collector:
     observation_domain: Annotated[int | None, Number(1, 2**32 - 1, optional=True)] = None
     queue: Annotated[int, Number(131_072, 268_435_456)] = 1_048_576
     template: Annotated[str, SectionName()] = ""
+    enabled: Annotated[bool, Switch()] = True
     elements: Elements = ()
 
     @property
@@ -94,9 +113,15 @@ class Collector:
 
 @dataclass(frozen=True, slots=True)
 class Agent:
-    """The agent itself. No user: it stays who it is, without the rights that it does not need."""
+    """The agent itself. No user: it stays who it is, without the rights that it does not need.
 
+    One that is not `enabled` ends as soon as it starts.
+    """
+
+    enabled: Annotated[bool, Switch()] = True
     user: Annotated[str, UserName()] = ""
+    nice: Annotated[int, Number(0, 19)] = 0
+    log: Annotated[Log, Choice(Log)] = Log.STDERR
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +133,10 @@ class Metrics:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """A configuration that has passed every check. `elements` are those of the command line, for all records."""
+    """A configuration that has passed every check. `elements` are those of the command line, for all records.
+
+    `collectors` are those that are enabled, `disabled` the others: nobody but a check needs them.
+    """
 
     meter: Meter = Meter()
     sampling: Sampling = Sampling()
@@ -117,6 +145,7 @@ class Config:
     templates: tuple[Template, ...] = ()
     elements: Elements = ()
     metrics: Metrics = Metrics()
+    disabled: tuple[Collector, ...] = ()
 
 
 #: Section type → what its keys make. A section of a type in NAMED has a name, and there can be many of them.
@@ -129,6 +158,8 @@ SECTIONS: dict[str, type[Any]] = {
     "metrics": Metrics,
 }
 NAMED = {"template", "collector"}
+#: Section type and what UCI may call one item of a list there, as in `list interface 'wan'` → the key of the list.
+ITEMS = {("meter", "interface"): "interfaces", ("template", "element"): "elements"}
 #: Keys without which a section is nothing, and what to write for them.
 REQUIRED = {"collector": ("address", "HOST:PORT"), "template": ("elements", "default, minimumTTL, maximumTTL")}
 

@@ -21,6 +21,12 @@ _HOST_NAME_OCTETS = 253  # RFC 1035 section 2.3.4, less the first length and the
 _PATH_OCTETS = 4095  # PATH_MAX of linux/limits.h, less the closing NUL
 _DURATION = re.compile(r"(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s?)?", re.ASCII)
 _HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)(?:\.(?!-)[A-Za-z0-9_-]{1,63}(?<!-))*\.?")
+_NETWORK_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)  # of netifd: a section's name, or a protocol's own
+_MOST_NETWORKS = 64
+_YES, _NO = (
+    ("1", "on", "true", "yes", "enabled"),
+    ("0", "off", "false", "no", "disabled"),
+)  # as OpenWrt's scripts have it
 _USER_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}", re.ASCII)
 _BRACKETED = re.compile(r"\[([^\[\]]*)\](?::(.*))?")
 
@@ -124,6 +130,39 @@ class InterfaceNames:
 
     def render(self, value: tuple[str, ...]) -> str:
         return ", ".join(value)
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkNames:
+    """Names of OpenWrt's logical networks, parted by commas or blanks; each is kept once."""
+
+    def parse(self, text: str) -> tuple[str, ...]:
+        names = tuple(dict.fromkeys(text.replace(",", " ").split()))
+        for name in names:
+            if not _NETWORK_NAME.fullmatch(name):
+                mend = "write names as in /etc/config/network: wan, lan"
+                raise UnacceptableError(f"{quoted(name)} cannot name a network", mend)
+        if len(names) > _MOST_NETWORKS:
+            raise UnacceptableError(f"{len(names):,} networks are too many", f"name {_MOST_NETWORKS} at most")
+        return names
+
+    def render(self, value: tuple[str, ...]) -> str:
+        return ", ".join(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """Yes or no, in the words that OpenWrt's scripts know."""
+
+    def parse(self, text: str) -> bool:
+        word = text.lower()
+        if word not in _YES + _NO:
+            mend = f"allowed are {', '.join(_YES)} and {', '.join(_NO)}"
+            raise UnacceptableError(f"{quoted(text)} is neither yes nor no", mend)
+        return word in _YES
+
+    def render(self, value: bool) -> str:
+        return "1" if value else "0"
 
 
 @dataclass(frozen=True, slots=True)
