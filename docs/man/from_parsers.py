@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import re
-from collections.abc import Iterator
+import textwrap
 
 from roff import Page, bold, italic, prose
 
@@ -63,14 +64,11 @@ def _help(parser: Parser, action: argparse.Action) -> str:
 
 
 def _write_epilog(page: Page, epilog: str) -> None:
-    """Parts of "title:" and lines set in beneath it, as they are laid out."""
-    for title, lines in _parts(epilog):
-        page.paragraph(prose(f"{title[:1].upper()}{title[1:]}:"))
-        page.example(lines)
-
-
-def _parts(epilog: str) -> Iterator[tuple[str, list[str]]]:
-    for part in re.split(r"\n(?=\S)", epilog.strip("\n")):
-        title, _, rest = part.partition("\n")
-        if title:
-            yield title.rstrip(": "), [line[2:] for line in rest.strip("\n").splitlines()]
+    """Lines that are set in are shown as they are laid out, those before and after them are text."""
+    for part in re.split(r"\n{2,}", epilog.strip("\n")):
+        for is_set_in, lines in itertools.groupby(part.splitlines(), lambda line: line.startswith(" ")):
+            if is_set_in:
+                page.example(textwrap.dedent("\n".join(lines)).splitlines())
+            else:
+                text = " ".join(lines)
+                page.paragraph(prose(text[:1].upper() + text[1:]))
