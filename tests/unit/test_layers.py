@@ -32,7 +32,7 @@ MAY_KNOW = {
     "config": {"wire", "exporting"},  # names of elements are values of keys
     "watching": {"wire", "exporting", "metering", "edge", "printing", "notices", "daemon", "collectors"},
 }
-ABOVE = {"commands"}  # hands over to modules at the top
+ABOVE = {"commands", "doctor"}  # hands over to modules at the top
 MODULES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"))
 
 

@@ -1,0 +1,36 @@
+"""`xflowd doctor`: proves the way of a packet before anybody wonders."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from xflowd.commands.arguments import add_socket_option, new, socket_of
+
+if TYPE_CHECKING:
+    from xflowd.commands.arguments import Commands
+
+_EXAMPLES = """\
+examples:
+  xflowd doctor                                 the agent that runs here, or one that is to run: what is amiss?
+  xflowd doctor --json | jq '.findings[] | select(.grade == "bad")'
+
+Exit codes: 0, 1 if any finding is bad, 2 for wrong use.
+"""
+
+
+def add(commands: Commands) -> None:
+    text = "examine kernel, rights, interfaces, offloads, ways to collectors, clock, and figures; say how to mend them"
+    parser = new(commands, "doctor", text, _EXAMPLES)
+    parser.add_argument(
+        "-c", "--configuration", metavar="FILE", default="/etc/xflowd.conf", help="(default: %(default)s)"
+    )
+    parser.add_argument("--json", action="store_true", help="print an object: findings, and how many of each grade")
+    add_socket_option(parser)
+    parser.set_defaults(command=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    from xflowd.doctor.examination import run as examine  # noqa: PLC0415
+
+    return examine(options.configuration, socket_of(options), options.json)

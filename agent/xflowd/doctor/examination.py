@@ -1,0 +1,127 @@
+"""`xflowd doctor` from its arguments to its exit code: what there is to know first, then each kind of check."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from xflowd.config import Collector, Config, ConfigError, Endpoint, Meter, load
+from xflowd.config.schema import ExportProtocol
+from xflowd.doctor import accounts, clock, endpoint, interfaces, kernel, offloads, programs, rights, sampling, ways
+from xflowd.doctor.finding import Finding, Grade, bad, good
+from xflowd.doctor.situation import Situation
+from xflowd.doctor.telling import Group, as_json, render
+from xflowd.edge import network
+from xflowd.edge.asking import ControlError, ask
+from xflowd.settings import StartError, with_default_interface
+from xflowd.status import Status
+
+CHECKS: dict[str, Callable[[Situation], Iterator[Finding]]] = {
+    "agent": accounts.check,
+    "kernel": kernel.check,
+    "rights": rights.check,
+    "interfaces": interfaces.check,
+    "other programs": programs.check,
+    "offloads": offloads.check,
+    "ways to collectors": ways.check,
+    "sampling and templates": sampling.check,
+    "clock": clock.check,
+    "metrics": endpoint.check,
+}
+
+
+def run(file: str, path: Path, to_json: bool) -> int:
+    """Examine, print, and say by the exit code whether anything is bad. `path` is of the control socket."""
+    groups = list(examine(file, path))
+    text = as_json(groups) if to_json else render(groups)
+    encoding = sys.stdout.encoding or "ascii"
+    print(text.encode(encoding, "replace").decode(encoding))
+    return int(any(finding.grade is Grade.BAD for _, findings in groups for finding in findings))
+
+
+def examine(file: str, path: Path) -> Iterator[Group]:
+    """Each group of findings. What one check cannot do is a finding, and the others go on."""
+    findings, situation = _situation(file, path)
+    yield "configuration", findings
+    for title, check in CHECKS.items():
+        yield title, list(_checked(check, situation, title))
+
+
+def _checked(check: Callable[[Situation], Iterator[Finding]], situation: Situation, title: str) -> Iterator[Finding]:
+    try:
+        yield from check(situation)
+    except OSError as error:
+        yield bad(title, f"cannot be examined: {error}", "ask as root, in the agent's network namespace")
+
+
+def _situation(file: str, path: Path) -> tuple[list[Finding], Situation]:
+    status, present = _asked(path), network.interfaces()
+    config, findings = _configured(file, status)
+    situation = Situation(
+        config=config,
+        present=present,
+        features=features,
+        status=status,
+        unix_seconds=time.time(),
+        file=file,
+        socket=path,
+        synchronised=clock.synchronised,
+    )
+    return findings, situation
+
+
+def _asked(path: Path) -> Status | None:
+    try:
+        status: Status = ask(path, "status")
+    except ControlError:
+        return None
+    return status
+
+
+def _configured(file: str, status: Status | None) -> tuple[Config, list[Finding]]:
+    """The file's, with the default interface; what the agent says where there is no file; else nothing at all."""
+    if status and not Path(file).exists():
+        return _running(status), [good("configuration", f"there is no {file}: this is what the agent says it does")]
+    try:
+        config = load(file)
+    except ConfigError as error:
+        faults = [bad("configuration", f"{one.where}: {one.what}", one.mend) for one in error.problems]
+        return _running(status) if status else Config(), faults
+    try:
+        return with_default_interface(config), [good("configuration", f"{file} has no faults")]
+    except (StartError, OSError) as error:
+        what, _, mend = str(error).rpartition(": ")
+        return config, [bad("configuration", what or str(error), mend)]
+
+
+def _running(status: Status) -> Config:
+    """As much of a configuration as a running agent tells."""
+    names = dict.fromkeys(point["name"] for point in status["interfaces"])
+    meter = Meter(interfaces=tuple(names), max_flows=status["flows"]["slots"])
+    return Config(meter=meter, collectors=tuple(_collector(*each) for each in _collectors(status)))
+
+
+def _collectors(status: Status) -> Iterator[tuple[str, str, str]]:
+    yield from ((one["name"], one["address"], one["protocol"]) for one in status["collectors"])
+
+
+def _collector(name: str, address: str, protocol: str) -> Collector:
+    host, _, port = address.rpartition(":")
+    return Collector(name, Endpoint(host.strip("[]"), int(port)), ExportProtocol[protocol.upper()])
+
+
+def features(name: str) -> Mapping[str, bool]:
+    """The features of ethtool by name. Raises OSError, also where the library that asks is not there."""
+    try:
+        from pyroute2.ethtool.ethtool import Ethtool  # noqa: PLC0415
+        from pyroute2.netlink.exceptions import NetlinkError  # noqa: PLC0415
+    except ImportError:
+        raise OSError("pyroute2 is not installed") from None
+    with Ethtool() as ethtool:
+        try:
+            found = ethtool.get_features(name).features
+        except NetlinkError as error:
+            raise OSError(error.code, f"ethtool: {error}") from None
+        return {feature: bool(found[feature].enable) for feature in found}

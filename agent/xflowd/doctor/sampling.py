@@ -1,0 +1,48 @@
+"""What collectors will make of the sampling rate, and of numbers that tell exporters apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from xflowd.config import Collector, ExportProtocol, SamplingMode
+from xflowd.doctor.finding import Finding, good, warning
+from xflowd.doctor.situation import Situation
+
+_INTERVAL = "samplingInterval"
+_SLOW_REFRESH = 60
+
+
+def check(situation: Situation) -> Iterator[Finding]:
+    """Of each collector: the rate, its templates, its observation domain."""
+    agents = len(list(situation.socket.parent.glob("net-*.sock"))) if situation.socket else 0
+    for collector in situation.config.collectors:
+        yield _rate(situation, collector)
+        yield from _templates(collector)
+        if agents > 1 and collector.observation_domain is None and collector.protocol is not ExportProtocol.NETFLOW5:
+            what = f"{agents} agents on this host export under the same observation domain, that of the host"
+            mend = f"give observation_domain in [collector {collector.name}] of each, another one for each agent"
+            yield warning(collector.name, what, mend)
+
+
+def _rate(situation: Situation, collector: Collector) -> Finding:
+    """RFC 7011, Cisco's v5 header: where each protocol has it; docs/collectors.md: who reads it where."""
+    rate, mode = situation.config.sampling.rate, situation.config.sampling.mode
+    if mode is SamplingMode.NONE:
+        return good(collector.name, "every packet is counted; the rate it is told is 1")
+    told = f"one packet in {rate:,} is counted"
+    if collector.protocol is ExportProtocol.NETFLOW5:
+        told += ": the 14 bits of each v5 header say so, but not by which method"
+    else:
+        told += ": a sampler record before the first flow says so, and each record"
+    if collector.elements and _INTERVAL not in collector.elements:
+        what = f"{told.removesuffix(', and each record')}; no record has {_INTERVAL}: OpenNMS and Logstash read 1"
+        return warning(collector.name, what, f"add {_INTERVAL} to [template {collector.template}]")
+    return good(collector.name, f"{told}. nfdump multiplies by itself, pmacct with nfacctd_renormalize, tshark never")
+
+
+def _templates(collector: Collector) -> Iterator[Finding]:
+    if collector.protocol is ExportProtocol.NETFLOW5:
+        yield good(collector.name, "netflow5 needs no templates; it has no IPv6, VLANs and MAC addresses")
+    elif collector.template_refresh > _SLOW_REFRESH:
+        what = f"a collector that starts later shows nothing for {collector.template_refresh} s (template_refresh)"
+        yield warning(collector.name, what, f"template_refresh = {_SLOW_REFRESH}, or below")
