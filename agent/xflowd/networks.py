@@ -24,13 +24,13 @@ class Networks:
     def __init__(self) -> None:
         self._last: dict[str, str] = {}
         self._now: dict[str, str] = {}  # as the last answer has it
-        self._thread: threading.Thread | None = None
-        self._answer: dict[str, str] | OSError | None = None
+        self._question: _Question | None = None  # that nobody waits for
         self._next_ns = 0
 
     def ask(self, meter: Meter) -> None:
         """Ask, where the meter names networks, and wait for the answer: three seconds at most. Raises OSError."""
         if meter.network:
+            self._question = None  # an older answer is of no use any more
             self._take(_asked())
 
     def hurry(self) -> None:
@@ -44,21 +44,16 @@ class Networks:
         """
         if not meter.network:
             return False
-        if self._thread is None:
+        if self._question is None:
             if now_ns >= self._next_ns:
-                self._thread = threading.Thread(target=self._ask, name="ubus", daemon=True)
-                self._thread.start()
+                self._question, self._next_ns = _Question(), now_ns + _DOWN_NS
             return False
-        if self._thread.is_alive():
+        if self._question.is_alive():
             return False
-        self._thread = None
-        before, answer = self.resolved(meter), self._answer
-        if isinstance(answer, dict):
-            self._take(answer)
-        is_down = answer is None or isinstance(answer, OSError) or any(not self._now.get(one) for one in meter.network)
-        self._next_ns = now_ns + (_DOWN_NS if is_down else _UP_NS)
-        if isinstance(answer, OSError):
-            raise answer
+        before, question, self._question = self.resolved(meter), self._question, None
+        self._take(question.answer())
+        if self._next_ns and all(self._now.get(name) for name in meter.network):  # and nothing is in a hurry
+            self._next_ns = now_ns + _UP_NS
         return self.resolved(meter) != before
 
     def resolved(self, meter: Meter) -> Meter:
@@ -89,11 +84,26 @@ class Networks:
         self._now = answer
         self._last.update((name, device) for name, device in answer.items() if device)
 
-    def _ask(self) -> None:
+
+class _Question(threading.Thread):
+    """Put as soon as it is made."""
+
+    def __init__(self) -> None:
+        super().__init__(name="ubus", daemon=True)
+        self._answer: dict[str, str] | OSError = OSError("ubus was not asked")
+        self.start()
+
+    def run(self) -> None:
         try:
             self._answer = _asked()
         except OSError as error:
             self._answer = error
+
+    def answer(self) -> dict[str, str]:
+        """Once it is no longer alive; raises OSError where it failed."""
+        if isinstance(self._answer, OSError):
+            raise self._answer
+        return self._answer
 
 
 def _asked() -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
@@ -243,6 +244,36 @@ def test_what_is_written_is_accepted(tmp_path: Path, options: str, form: str) ->
     made, _ = from_softflowd(read_uci(f"config softflowd\n{GOOD}{options}\n", "F")[0], "F")
     (tmp_path / "xflowd").write_text(write(made, form))
     assert load(tmp_path / "xflowd") == check(made)
+
+
+def test_a_file_spoilt_in_any_way() -> None:
+    """A thousand files: each is carried over, or refused by its faults, and nothing else comes of it."""
+    good = f"{PACKAGED}config softflowd\n{GOOD}option timeout tcp=1h30m,udp.x=5\noption host_port a:1,b:2\n"
+    dice, refused, signs = (
+        random.Random(1),
+        0,
+        ["'", '"', "\n", " ", ",", "=", ":", "9" * 30, "\t", "ä", "#", "a" * 300],
+    )
+    for _ in range(1000):
+        spoilt = good.replace("enabled        '0'", f"enabled '{dice.randrange(2)}'")
+        for _ in range(dice.randint(1, 4)):
+            start = dice.randrange(len(spoilt) + 1)
+            spoilt = spoilt[:start] + dice.choice(signs) + spoilt[start + dice.choice((0, 1, 1, 9)) :]
+        sections, problems = read_uci(spoilt, "F")
+        try:
+            made, remarks = from_softflowd(sections, "F")
+            check(made, problems)
+        except ConfigError as error:
+            refused += 1
+            remarks = [str(problem) for problem in error.problems]
+        assert all(one.isprintable() and len(one) < 1000 for one in remarks), remarks
+    assert 50 < refused < 950
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "softflowd").write_text("config softflowd 'a-b'\n")
+    assert cli.main(["check", "--from-softflowd", f"{tmp_path}/softflowd"]) == 2
+    assert "softflowd:1: 'a-b' cannot name a section; use letters, digits and _" in capsys.readouterr().err
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

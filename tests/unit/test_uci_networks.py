@@ -165,10 +165,10 @@ class Followed:
         self.now_ns += seconds * SECOND
         if self.networks.follow(self.meter, self.now_ns):
             return True
-        thread = self.networks._thread
-        if thread is None:
+        question = self.networks._question
+        if question is None:
             return False
-        wait_until(lambda: not thread.is_alive(), "an answer")
+        wait_until(lambda: not question.is_alive(), "an answer")
         return self.networks.follow(self.meter, self.now_ns)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from xflowd.commands.arguments import new
-from xflowd.config import Config, check, default_file, read
+from xflowd.config import Config, ConfigError, check, default_file, read
 
 if TYPE_CHECKING:
     from xflowd.commands.arguments import Commands
@@ -62,10 +62,12 @@ def _sections(file: str, *, is_softflowd: bool) -> tuple[list[Section], list[Pro
     sections, problems = read(file)
     if not is_softflowd:
         return sections, problems, []
+    if problems:
+        raise ConfigError(problems)
     from xflowd.config.softflowd import from_softflowd  # noqa: PLC0415
 
     carried, remarks = from_softflowd(sections, file)
-    return carried, problems, remarks
+    return carried, [], remarks
 
 
 def _warnings(config: Config) -> Iterator[str]:
