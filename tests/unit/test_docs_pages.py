@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,10 +45,13 @@ def test_each_collector_has_both_forms() -> None:
 
 @pytest.mark.parametrize("name", BOTH)
 def test_both_forms_say_the_same(name: str, tmp_path: Path) -> None:
+    """But that one names devices, and the other OpenWrt's networks."""
     files = dict(BLOCKS.findall(BOTH[name]))
     for form in ("ini", "uci"):
         (tmp_path / form).write_text(files[form])
-    assert load(tmp_path / "ini") == load(tmp_path / "uci")
+    ini, uci = load(tmp_path / "ini"), load(tmp_path / "uci")
+    assert replace(ini.meter, interfaces=(), network=ini.meter.interfaces) == uci.meter
+    assert replace(ini, meter=uci.meter) == uci
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -81,10 +86,16 @@ def test_the_index_has_every_page() -> None:
 
 
 def commands(page: Path) -> list[str]:
-    """The lines of a page's shell examples that run xflowd, without what a shell would do with them."""
-    lines = [line for text in blocks(page, "sh") for line in text.splitlines()]
-    calls = [re.split(r"\s[|>]\s|\s#", line)[0] for line in lines]
-    return [call.removeprefix("sudo ") for call in calls if call.removeprefix("sudo ").startswith("xflowd ")]
+    """The lines of a page's shell examples that run xflowd."""
+    lines = [line.removeprefix("sudo ") for text in blocks(page, "sh") for line in text.splitlines()]
+    return [line for line in lines if line.startswith("xflowd ")]
+
+
+def words(line: str) -> list[str]:
+    """The arguments, up to what a shell would do with the output, and without a comment."""
+    split = shlex.shlex(line, posix=True, punctuation_chars="|>;&")
+    split.whitespace_split = True
+    return list(itertools.takewhile(lambda word: not set(word) & set("|>;&") or " " in word, split))[1:]
 
 
 COMMANDS = [(page, line) for page in PAGES for line in commands(page)]
@@ -93,6 +104,6 @@ COMMANDS = [(page, line) for page in PAGES for line in commands(page)]
 @pytest.mark.parametrize(("page", "line"), COMMANDS, ids=lambda each: each if isinstance(each, str) else each.name)
 def test_commands_to_paste_are_those_that_there_are(page: Path, line: str) -> None:
     try:
-        _parser().parse_args(shlex.split(line)[1:])
+        _parser().parse_args(words(line))
     except SystemExit:
         pytest.fail(f"{page.name}: {line}")
