@@ -386,11 +386,11 @@ def as_user(loop: Loop, request: bytes, user: int) -> Any:
     script = "import socket, sys; s = socket.socket(socket.AF_UNIX); s.settimeout(5); s.connect(sys.argv[1]); "
     script += "s.sendall(sys.stdin.buffer.read()); s.shutdown(socket.SHUT_WR); print(s.makefile().read())"
     loop.server.path.chmod(0o666)
-    for directory in loop.server.path.parents:
-        if directory.stat().st_uid == os.geteuid() and directory.stat().st_mode & 0o001 == 0:
-            directory.chmod(directory.stat().st_mode | 0o011)
-    command = ["setpriv", f"--reuid={user}", "--clear-groups", "/usr/bin/python3", "-c", script, str(loop.server.path)]
-    asking = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    directory = loop.server.path.parent
+    directory.chmod(0o711)  # it is entered before the user changes: those above it stay as they are
+    python = ("/usr/bin/python3", "-I", "-c", script, loop.server.path.name)
+    command = ["setpriv", f"--reuid={user}", "--clear-groups", *python]
+    asking = subprocess.Popen(command, cwd=directory, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert asking.stdin is not None
     asking.stdin.write(request)
     asking.stdin.close()
