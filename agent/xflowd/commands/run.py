@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 from typing import TYPE_CHECKING
 
 from xflowd.commands.arguments import add_export_options, add_file_option, configured, new
@@ -38,7 +39,11 @@ def add(commands: Commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    # One that comes before the agent minds it waits until then, instead of ending it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     config = configured(options)
+    # Never a greater claim to the CPU than whoever started it has given.
+    os.setpriority(os.PRIO_PROCESS, 0, max(config.agent.nice, os.getpriority(os.PRIO_PROCESS, 0)))
     # numpy's algebra has threads of its own, which nobody needs here and which would keep the rights that are given up.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # What only one command needs is imported by that command: start-up time and memory count on a router.
