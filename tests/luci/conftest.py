@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 
@@ -24,12 +25,14 @@ def chrome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
     program, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if not program or not driver:
         pytest.skip("no Chromium with its driver (packages chromium, chromium-driver)")
+    home = str(tmp_path_factory.mktemp("chromium"))
     options = ChromeOptions()
     options.binary_location = program
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    for argument in (*ARGUMENTS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
+    for argument in (*ARGUMENTS, f"--user-data-dir={home}/data"):
         options.add_argument(argument)
-    browser = Chrome(options, ChromeService(driver))
+    elsewhere = {"HOME": home, "XDG_CONFIG_HOME": home, "XDG_CACHE_HOME": home}
+    browser = Chrome(options, ChromeService(driver, env={**os.environ, **elsewhere}))
     browser.set_page_load_timeout(20)
     try:
         yield browser

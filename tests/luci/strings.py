@@ -7,7 +7,8 @@ import re
 from pathlib import Path
 
 APP = Path(__file__).resolve().parents[2] / "packaging" / "openwrt" / "luci-app-xflowd"
-VIEWS = APP / "htdocs/luci-static/resources/view/xflowd"
+RESOURCES = APP / "htdocs/luci-static/resources"
+VIEWS = RESOURCES / "view/xflowd"
 CATALOGUE = APP / "po/templates/xflowd.pot"
 _CALL = re.compile(r"""\b_\((?:'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)")\)""")
 #: In the JSON files, what the menu shows and what the administration of rights shows.
@@ -32,7 +33,7 @@ def of_json(document: object) -> list[str]:
 def strings() -> dict[str, list[str]]:
     """Text → the files that it is in, both in order."""
     places: dict[str, list[str]] = {}
-    files = [(file, of_view(file.read_text())) for file in sorted(VIEWS.glob("*.js"))]
+    files = [(file, of_view(file.read_text())) for file in sorted(RESOURCES.rglob("*.js"))]
     files += [(file, of_json(json.loads(file.read_text()))) for file in sorted(APP.glob("root/usr/share/**/*.json"))]
     for file, texts in files:
         for text in dict.fromkeys(texts):

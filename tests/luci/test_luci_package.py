@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from luci.router import ACL, APP, MENU
-from luci.strings import CATALOGUE, VIEWS, catalogue, of_view
+from luci.strings import CATALOGUE, RESOURCES, VIEWS, catalogue, of_view
 from xflowd.config.schema import ITEMS, SECTIONS, keys
 from xflowd.config.values import Choice, Duration, Number
 
 CONFIG = (VIEWS / "config.js").read_text()
 #: Keys that are not on the page, and why.
 LEFT_TO_FILE = {("agent", "log"): "procd passes standard error on to the system log already"}
-_SECTION = re.compile(r"m\.section\(\w+(?:\.\w+)?, '(\w+)'")
+_SECTION = re.compile(r"m\.section\([\w.]+, '(\w+)'")
 _OPTION = re.compile(r"o = s\.(?:tab)?option\((?:'\w+', )?[\w.]+, '(\w+)'")
 
 
@@ -115,7 +115,7 @@ def test_a_text_that_is_put_together_is_refused() -> None:
         of_view("_('a' + b)")
 
 
-@pytest.mark.parametrize("view", sorted(VIEWS.glob("*.js")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("view", sorted(RESOURCES.rglob("*.js")), ids=lambda path: path.stem)
 def test_views_outlive_the_minifier(view: Path) -> None:
     """jsmin, which luci.mk runs, takes a regular expression after a word for a division, and knows no templates."""
     source = re.sub(r"/\*.*?\*/", "", view.read_text(), flags=re.DOTALL)

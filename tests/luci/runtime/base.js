@@ -175,7 +175,7 @@ const dom = {
 };
 
 const E = dom.create;
-const modules = { dom };
+const modules = { baseclass: Class, dom };
 
 const L = {
 	Class, dom,

@@ -4,79 +4,13 @@
 'require poll';
 'require ui';
 'require view';
+'require xflowd.figures as figures';
 
 /* What `xflowd status --json` says: docs/status.md has the meaning of every figure. */
 
 const PROGRAM = '/usr/bin/xflowd';
 const INTERVAL = 5;  /* seconds */
 const ENOUGH = 1000;  /* packets; of fewer, some on their way would pass for a coverage below 99 % */
-const REASONS = {
-	not_ip: _('not IP'),
-	too_short: _('too short'),
-	malformed: _('malformed'),
-	jumbogram: _('jumbogram'),
-	lost: _('lost: table full')
-};
-const ENDS = {
-	idle_timeout: _('idle timeout'),
-	active_timeout: _('active timeout'),
-	end_of_flow: _('end of flow'),
-	forced_end: _('forced end'),
-	lack_of_resources: _('lack of resources')
-};
-
-function figure(number) {
-	return Number(number).toLocaleString();
-}
-
-/* A figure is never broken between its digits. */
-function whole(text) {
-	return E('span', { 'style': 'white-space:nowrap' }, [ text ]);
-}
-
-function plain(reason) {
-	return REASONS[reason] || ENDS[reason] || reason.replace(/_/g, ' ');
-}
-
-function sum(counts) {
-	return Object.values(counts).reduce(function(all, one) { return all + one }, 0);
-}
-
-/* "12 queue full, 3 no route", or nothing. */
-function counted(counts) {
-	return Object.keys(counts)
-		.filter(function(reason) { return counts[reason] > 0 })
-		.map(function(reason) { return '%s %s'.format(figure(counts[reason]), plain(reason)) })
-		.join(', ');
-}
-
-function lasting(seconds) {
-	return '%t'.format(Math.floor(seconds));
-}
-
-function table(titles, rows, last) {
-	return E('table', { 'class': 'table' }, [
-		E('tr', { 'class': 'tr table-titles' }, titles.map(function(title) {
-			return E('th', { 'class': 'th' }, [ title ]);
-		}))
-	].concat(rows.map(function(row, place) {
-		return E('tr', { 'class': 'tr' }, row.map(function(cell, column) {
-			const text = last && place === rows.length - 1 ? E('strong', [ cell ]) : cell;
-
-			return E('td', { 'class': 'td', 'data-title': titles[column] }, [ text ]);
-		}));
-	})));
-}
-
-function section(title, nodes) {
-	return E('div', { 'class': 'cbi-section' }, [ E('h3', [ title ]) ].concat(nodes));
-}
-
-function warning(title, lines) {
-	return E('div', { 'class': 'alert-message warning' }, [ E('h4', [ title ]) ].concat(lines.map(function(line) {
-		return E('p', { 'style': 'overflow-wrap:anywhere' }, [ line ]);
-	})));
-}
 
 /* The places of a point's packets, or of all points', under one set of names. */
 function places(point) {
@@ -105,30 +39,29 @@ function allPlaces(totals) {
 	return Object.assign({ in_flows: 0, overflow: totals.overflow_waiting }, totals);
 }
 
-/* Title, and what stands under it: columns without any packets are left out, but the first ones. */
+function packetsOf(name) {
+	return function(place) { return place[name] === undefined ? '-' : figures.whole(figures.figure(place[name])) };
+}
+
+function any(name) {
+	return function(place) { return place[name] };
+}
+
+/* Title, what stands under it, and of whose there must be some for the column to be shown. */
 const COLUMNS = [
-	[ _('Seen'), function(place) { return whole(figure(place.seen)) }, null ],
-	[ _('= exported'), function(place) { return place.exported === undefined ? '-' : whole(figure(place.exported)) }, null ],
-	[ _('+ in the table'), function(place) { return place.in_table === undefined ? '-' : whole(figure(place.in_table)) }, null ],
-	[ _('+ in flows'), function(place) { return whole(figure(place.in_flows)) }, function(place) { return place.in_flows } ],
-	[ _('+ overflow'), function(place) { return whole(figure(place.overflow)) }, function(place) { return place.overflow } ],
-	[ _('+ sampled out'), function(place) { return whole(figure(place.sampled_out)) }, function(place) { return place.sampled_out } ],
-	[ _('+ not metered'), function(place) { return counted(place.not_metered) || '0' }, function(place) { return sum(place.not_metered) } ],
-	[ _('+ on their way'), function(place) { return whole(figure(place.difference)) }, function(place) { return place.difference } ]
+	[ _('Seen'), packetsOf('seen') ],
+	[ _('= exported'), packetsOf('exported') ],
+	[ _('+ in the table'), packetsOf('in_table') ],
+	[ _('+ in flows'), packetsOf('in_flows'), any('in_flows') ],
+	[ _('+ overflow'), packetsOf('overflow'), any('overflow') ],
+	[ _('+ sampled out'), packetsOf('sampled_out'), any('sampled_out') ],
+	[ _('+ not metered'), function(place) { return figures.counted(place.not_metered) || '0' },
+		function(place) { return figures.sum(place.not_metered) } ],
+	[ _('+ on their way'), packetsOf('difference'), any('difference') ]
 ];
 
 function pointKey(point) {
 	return point.index + ' ' + point.direction;
-}
-
-/* Packets or octets a second since the document before; '-' where there is none, or of another agent. */
-function perSecond(difference, seconds, unit) {
-	const rate = difference / seconds;
-
-	if (!(seconds > 0 && difference >= 0))
-		return '-';
-
-	return rate < 1000 ? '%s %s'.format(rate.toFixed(1), unit) : '%1000.1m%s'.format(rate, unit);
 }
 
 function renderPackets(now, before, seconds) {
@@ -145,13 +78,13 @@ function renderPackets(now, before, seconds) {
 		return [
 			E('span', { 'title': _('Interface %d').format(point.index) },
 				[ E('strong', [ point.name ]), ' ', _('%s by %s').format(point.direction, point.hook) ]),
-			then === undefined ? '-' : perSecond(point.packets.seen - then, seconds, '/s'),
+			then === undefined ? '-' : figures.perSecond(point.packets.seen - then, seconds, '/s'),
 			renderCoverage(point)
 		];
 	}).concat([ [ _('All interfaces'),
-		before ? perSecond(now.totals.seen - before.totals.seen, seconds, '/s') : '-', '-' ] ]);
+		before ? figures.perSecond(now.totals.seen - before.totals.seen, seconds, '/s') : '-', '-' ] ]);
 
-	return section(_('Packets'), [ table(titles, heads.map(function(head, place) {
+	return figures.section(_('Packets'), [ figures.table(titles, heads.map(function(head, place) {
 		return head.concat(shown.map(function(column) { return column[1](rows[place]) }));
 	}), true) ]);
 }
@@ -160,7 +93,7 @@ function renderCoverage(point) {
 	if (point.coverage_percent === null)
 		return '-';
 
-	return E('span', { 'title': _('The kernel has counted %s packets').format(figure(point.kernel.packets)) },
+	return E('span', { 'title': _('The kernel has counted %s packets').format(figures.figure(point.kernel.packets)) },
 		[ point.coverage_percent.toFixed(2) + ' %' ]);
 }
 
@@ -168,16 +101,18 @@ function renderTable(status) {
 	const flows = status.flows;
 	const used = flows.slots - flows.free;
 	const percent = flows.slots ? Math.ceil(100 * used / flows.slots) : 0;
+	const slots = figures.figure(flows.slots);
 	const timeouts = status.timeouts;
 	const idle = timeouts.idle_in_force < timeouts.idle
 		? _('idle %d s, now %d s: the table is nearly full').format(timeouts.idle, timeouts.idle_in_force)
 		: _('idle %d s').format(timeouts.idle);
 
-	return section(_('Flow table'), [
-		E('div', { 'class': 'cbi-progressbar', 'title': '%s / %s (%d%%)'.format(figure(used), figure(flows.slots), percent) },
+	return figures.section(_('Flow table'), [
+		E('div', { 'class': 'cbi-progressbar', 'title': '%s / %s (%d%%)'.format(figures.figure(used), slots, percent) },
 			E('div', { 'style': 'width:%d%%'.format(percent) })),
-		E('p', [ _('%s flows live, %s of %s slots free').format(figure(flows.live), figure(flows.free), figure(flows.slots)) ]),
-		E('p', [ _('Ended by: %s').format(counted(flows.ended) || _('none yet')) ]),
+		E('p', [ _('%s flows live, %s of %s slots free').format(
+			figures.figure(flows.live), figures.figure(flows.free), slots) ]),
+		E('p', [ _('Ended by: %s').format(figures.counted(flows.ended) || _('none yet')) ]),
 		E('p', [ _('Timeouts: active %d s, %s').format(timeouts.active, idle) ])
 	]);
 }
@@ -189,12 +124,13 @@ function renderState(collector) {
 		return E('strong', [ collector.trouble ]);
 
 	return error === null ? _('OK')
-		: _('OK; %s ago: %s').format(lasting(error.seconds_ago), error.text);
+		: _('OK; %s ago: %s').format(figures.lasting(error.seconds_ago), error.text);
 }
 
 function renderCollectors(now, before, seconds) {
 	const earlier = {};
-	const titles = [ _('Collector'), _('Address'), _('Flows'), _('Datagrams'), _('Octets'), _('Waiting'), _('Lost'), _('State') ];
+	const titles = [ _('Collector'), _('Address'), _('Flows'), _('Datagrams'), _('Octets'), _('Waiting'), _('Lost'),
+		_('State') ];
 
 	(before ? before.collectors : []).forEach(function(one) { earlier[one.name] = one });
 
@@ -206,25 +142,25 @@ function renderCollectors(now, before, seconds) {
 		return [
 			E('strong', [ one.name ]),
 			_('%s to %s').format(one.protocol, address),
-			whole(figure(one.flows_exported)),
-			whole(figure(one.datagrams_sent)),
-			E('span', [ whole(figure(one.octets_sent)), ' ',
-				whole('(%s)'.format(then ? perSecond(one.octets_sent - then.octets_sent, seconds, 'B/s') : '-')) ]),
-			one.waiting_datagrams ? _('%s datagrams').format(figure(one.waiting_datagrams)) : '0',
-			counted(one.flows_not_sent) || '0',
+			figures.whole(figures.figure(one.flows_exported)),
+			figures.whole(figures.figure(one.datagrams_sent)),
+			E('span', [ figures.whole(figures.figure(one.octets_sent)), ' ',
+				figures.whole('(%s)'.format(then ? figures.perSecond(one.octets_sent - then.octets_sent, seconds, 'B/s') : '-')) ]),
+			one.waiting_datagrams ? _('%s datagrams').format(figures.figure(one.waiting_datagrams)) : '0',
+			figures.counted(one.flows_not_sent) || '0',
 			renderState(one)
 		];
 	});
 
-	return section(_('Collectors'), [ rows.length ? table(titles, rows)
+	return figures.section(_('Collectors'), [ rows.length ? figures.table(titles, rows)
 		: E('p', [ E('em', [ _('No collector is configured: flows are counted, and sent nowhere.') ]) ]) ]);
 }
 
 function renderAgent(status) {
 	const agent = status.agent;
 
-	return section(_('Agent'), [
-		E('p', [ _('xflowd %s, process %d, up %s').format(status.version, status.pid, lasting(status.uptime_seconds)) ]),
+	return figures.section(_('Agent'), [
+		E('p', [ _('xflowd %s, process %d, up %s').format(status.version, status.pid, figures.lasting(status.uptime_seconds)) ]),
 		E('p', [ _('%s s of CPU (%s %%), %s of memory').format(
 			agent.cpu_seconds.toFixed(1), agent.cpu_percent.toFixed(1), '%1024.1mB'.format(agent.memory_octets)) ])
 	]);
@@ -244,8 +180,10 @@ function troubles(status) {
 	const stuck = status.collectors.filter(function(one) { return one.trouble !== null }).map(function(one) {
 		return _('Collector %s: %s').format(one.name, one.trouble);
 	});
-	const full = status.totals.not_metered.lost
-		? [ _('%s packets were lost, for the table was full: raise the number of flows').format(figure(status.totals.not_metered.lost)) ] : [];
+	const lost = status.totals.not_metered.lost;
+	const full = lost === 0 ? [] : [
+		_('%s packets were lost, for the table was full: raise the number of flows').format(figures.figure(lost))
+	];
 
 	return refused.concat(stuck, low, full);
 }
@@ -256,7 +194,7 @@ function renderStatus(status, before) {
 	const found = troubles(status);
 
 	return [
-		found.length ? warning(_('Needs attention'), found) : E([]),
+		found.length ? figures.warning(_('Needs attention'), found) : E([]),
 		renderPackets(status, same, seconds),
 		renderTable(status),
 		renderCollectors(status, same, seconds),
@@ -272,7 +210,7 @@ function renderSilence(answer) {
 	if (answer.code === 1)
 		lines.push(_('Restart starts it. If it does not stay, see whether it is enabled, and what the system log says.'));
 
-	return [ warning(_('No agent answers'), lines) ];
+	return [ figures.warning(_('No agent answers'), lines) ];
 }
 
 /* rpcd's own words say neither what nor why. */
@@ -306,11 +244,16 @@ return view.extend({
 			nodes = answer.status ? renderStatus(answer.status, this.before) : renderSilence(answer);
 		}
 		catch (error) {
-			nodes = [ warning(_('An agent of another version answers'), [ _('Restart it. (%s)').format(error.message) ]) ];
+			nodes = [ figures.warning(_('An agent of another version answers'), [ _('Restart it. (%s)').format(error.message) ]) ];
 		}
 
 		this.before = answer.status;
 		dom.content(this.root, nodes);
+	},
+
+	/* Each answer costs the router the start of a program: none for a page that nobody looks at. */
+	look: function() {
+		return document.hidden ? Promise.resolve() : ask().then(L.bind(this.show, this));
 	},
 
 	command: function(program, argument, done) {
@@ -318,10 +261,10 @@ return view.extend({
 			if (answer.code)
 				throw new Error((answer.stderr || answer.stdout || _('exit code %d').format(answer.code)).trim());
 
-			ui.addNotification(null, E('p', [ (answer.stdout || '').trim() || done ]), 'info');
+			ui.addNotification(null, E('p', [ (answer.stdout || answer.stderr || '').trim() || done ]), 'info');
 		}).catch(function(error) {
 			ui.addNotification(null, E('p', [ '%s %s: %s'.format(program, argument, error.message || error) ]), 'error');
-		}).then(ask).then(L.bind(this.show, this));
+		}).then(L.bind(this.look, this));
 	},
 
 	button: function(title, description, style, program, argument, done) {
@@ -336,7 +279,7 @@ return view.extend({
 	render: function(answer) {
 		this.root = E('div');
 		this.show(answer);
-		poll.add(L.bind(function() { return ask().then(L.bind(this.show, this)) }, this), INTERVAL);
+		poll.add(L.bind(this.look, this), INTERVAL);
 
 		return E([
 			E('h2', [ _('Flow export') ]),
