@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
     from xflowd.daemon import Agent
 
 DEFAULT_PORT = 9995
+_MENDS = {
+    errno.EACCES: "give a port of 1024 or above, or CAP_NET_BIND_SERVICE at the start",
+    errno.EADDRINUSE: "stop what listens there, or give another port",
+    errno.EADDRNOTAVAIL: "give an address of this host",
+}
 _SECOND_NS = 1_000_000_000
 _ENCODINGS = 4  # remembered at once: what a client may ask for is not ours to bound
 _REST = 20  # times as long as making an exposition took, it is given again: 5 % of the loop's time at most
@@ -104,7 +110,7 @@ def claim(listen: Endpoint | None) -> socket.socket | None:
     try:
         return listening(listen.host, _port(listen))
     except OSError as error:
-        mend = "give an address of this host, and a port that is free"
+        mend = _MENDS.get(error.errno or 0, "give an address of this host, and a port that is free")
         raise StartError(f"[metrics] listen = {listen}: {error.strerror or error}: {mend}") from None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pwd
 import re
 import sys
 from collections import Counter
@@ -15,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from lab import traffic
 from lab.agent import COMMAND, Agent, Collector, write_configuration
 from lab.namespaces import Namespace
-from lab.process import wait_until
+from lab.process import Process, wait_until
 from lab.topology import LINKS, Network
 from xflowd.metrics import METRICS
 
@@ -167,6 +168,30 @@ def test_a_port_of_root_is_taken_before_rights_are_given_up(network: Network) ->
     found = wait_until(lambda: scraped(network.router, "127.0.0.1:995"), "a scrape")
     assert found["xflowd_interface_info", "lan", "ingress", "TC", str(LINKS["a"].index)] == 1
     assert running.stop() == 0
+
+
+def test_under_the_units_rights_it_answers_but_takes_no_port_of_roots(network: Network) -> None:
+    """As init/xflowd.service starts it: an account, three capabilities, no more rights to come."""
+    kept = "-all,+bpf,+net_admin,+perfmon"
+    account = pwd.getpwnam("nobody")
+    ids = (f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups", "--no-new-privs")
+    rights = ("setpriv", *ids, f"--inh-caps={kept}", f"--ambient-caps={kept}", f"--bounding-set={kept}")
+    owner = ("-o", str(account.pw_uid), "-g", str(account.pw_gid))
+    network.router.run("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", "/run")
+    network.router.run("install", "-d", "-m", "0750", *owner, "/sys/fs/bpf/xflowd", "/run/xflowd")
+    path = Path("/run/xflowd.conf")
+
+    def run(listen: str) -> Process:
+        network.router.run("install", "-m", "0644", configuration(network, listen), path)
+        return network.router.start(*rights, *COMMAND, "run", "-c", path)
+
+    running = run("127.0.0.1:9995")
+    running.wait_for_log("metering wan")
+    assert wait_until(lambda: answers(network.router, "127.0.0.1:9995"), "metrics")
+    assert running.stop() == 0
+    refused = run("127.0.0.1:995")
+    refused.wait_for_log(r"\[metrics\] listen = 127.0.0.1:995: Permission denied: give a port of 1024 or above")
+    assert refused.wait() == 2
 
 
 @pytest.mark.parametrize(

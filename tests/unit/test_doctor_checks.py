@@ -20,6 +20,7 @@ import pytest
 from xflowd import status
 from xflowd.config import Collector, Config, Endpoint, ExportProtocol, Hook, Meter, Sampling, SamplingMode
 from xflowd.doctor import accounts, clock, endpoint, interfaces, kernel, offloads, rights, sampling
+from xflowd.doctor.examination import CHECKS
 from xflowd.doctor.finding import Finding, Grade, bad, good, warning
 from xflowd.doctor.situation import Situation
 from xflowd.doctor.telling import as_json, render
@@ -35,6 +36,7 @@ SOUND = {
     "proc/sys/net/core/bpf_jit_enable": "1",
     "proc/mounts": "bpf /sys/fs/bpf bpf rw 0 0",
     "proc/meminfo": "MemTotal: 9 kB\nMemAvailable: 524288 kB",
+    "proc/self/status": "CapEff: 000000c000001000",
     "sys/class/net/wan/ifindex": "7",
 }
 UNLIMITED = "Max locked memory unlimited unlimited bytes"
@@ -344,7 +346,7 @@ RIGHTS = [
 def test_the_agents_rights(held: str, grade: str, words: str, tmp_path: Path) -> None:
     document = running(point(1, 1))
     files = {f"proc/{document['pid']}/status": STATUS.format(held)}
-    ((seen, text),) = found(rights.check, host(tmp_path, files, status=document))
+    (_, (seen, text)) = found(rights.check, host(tmp_path, files, status=document))
     assert (seen.value, words in text) == (grade, True), text
 
 
@@ -384,6 +386,12 @@ def test_an_endpoint_without_its_package(tmp_path: Path, monkeypatch: pytest.Mon
     config = Config(metrics=replace(Config().metrics, listen=Endpoint("127.0.0.1")))
     ((grade, text),) = worst(found(endpoint.check, host(tmp_path, {}, config=config)))
     assert (grade, "install python3-prometheus-client" in text) == ("bad", True)
+
+
+def test_the_page_names_each_check_in_its_order() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "doctor.md").read_text()
+    rows = [line.split("|")[1].strip() for line in page.splitlines() if line.startswith("| ")]
+    assert rows == ["check", "configuration", *CHECKS]
 
 
 LONG = "word " * 40

@@ -16,18 +16,19 @@ _FEW_FLOWS = 1024
 
 
 def check(situation: Situation) -> Iterator[Finding]:
-    """The agent's rights where one runs; where none does, whether one could be started from here."""
+    """Who asks; the agent's rights where one runs; where none does, whether one could be started from here."""
+    missing = _missing(situation, "self")
+    if missing:
+        mend = "ask as root, who sees programs and features as the agent does"
+        yield warning("rights", f"this process lacks {', '.join(missing)}: not all can be tried", mend)
+    else:
+        yield good("rights", f"this process has {', '.join(_NEEDED.values())}: all can be tried")
     if situation.status:
         yield from _agent(situation, situation.status["pid"])
         if situation.socket:
             yield from _socket(situation)
-        return
-    missing = _missing(situation, "self")
-    if missing:
-        mend = "ask as root; only root sees routes, programs and rights as the agent does"
-        yield warning("rights", f"this process lacks {', '.join(missing)}: not all can be tried", mend)
-        return
-    yield _loading(situation)
+    elif not missing:
+        yield _loading(situation)
 
 
 def _missing(situation: Situation, process: int | str) -> list[str]:
