@@ -7,9 +7,10 @@ import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from xflowd.config import Direction, Meter
+from xflowd.config import Config, Direction, Meter
 from xflowd.config.problem import shown
 from xflowd.observing import directions
+from xflowd.settings import StartError
 
 _SECOND_NS = 1_000_000_000
 _DOWN_NS, _UP_NS = 5 * _SECOND_NS, 60 * _SECOND_NS  # a network that comes up need not change any interface
@@ -83,6 +84,15 @@ class Networks:
     def _take(self, answer: dict[str, str]) -> None:
         self._now = answer
         self._last.update((name, device) for name, device in answer.items() if device)
+
+
+def with_devices(config: Config, networks: Networks) -> Config:
+    """The configuration with the devices that its networks have now. Raises StartError."""
+    try:
+        networks.ask(config.meter)
+    except OSError as error:
+        raise StartError(f"[meter] network: {error}") from None
+    return replace(config, meter=networks.resolved(config.meter))
 
 
 class _Question(threading.Thread):

@@ -45,7 +45,7 @@ class Netifd:
     def answers(self, text: str, code: int = 0, error: str = "", seconds: float = 0) -> None:
         (self._directory / "answer").write_text(text)
         script = f"""#!/bin/sh
-[ "$*" = "-S -t 2 call network.interface dump" ] || exit 2
+[ "$*" = "-t 2 call network.interface dump" ] || exit 2
 {f"exec sleep {seconds}" if seconds else ""}
 cat {self._directory}/answer
 echo "{error}" >&2
@@ -79,7 +79,7 @@ FAILURES = {
     "no ubusd": (("", 255, "Failed to connect to ubus"), "ubus says 'Failed to connect to ubus': start netifd"),
     "no netifd": (("", 4, "Command failed: Not found"), "ubus says 'Command failed: Not found': start netifd"),
     "timed out": (("", 7, "Command failed: Request timed out"), "ubus says 'Command failed: Request timed out': start"),
-    "silent": (("", 9, ""), "ubus says 'exit code 9': start netifd, or name devices with interfaces"),
+    "silent": (("", 9, ""), "ubus says 'exit code 9': start netifd, let [agent] user ask it in /usr/share"),
     "nothing": (("", 0, ""), "ubus answers '', which is not netifd's list of networks: name devices with"),
     "no JSON": (("wan: up", 0, ""), "ubus answers 'wan: up', which is not netifd's list of networks"),
     "other JSON": (("[1]", 0, ""), "ubus answers '[1]', which is not netifd's list of networks"),
@@ -107,6 +107,13 @@ def test_no_text(netifd: Netifd, tmp_path: Path) -> None:
 def test_no_ubus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(OSError, match="there is no ubus here to ask: name devices with interfaces"):
+        ubus.devices()
+
+
+def test_a_ubus_that_cannot_be_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "ubus").touch(0o644)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(OSError, match=r"ubus cannot be run \(Permission denied\): name devices with interfaces"):
         ubus.devices()
 
 

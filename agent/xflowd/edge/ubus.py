@@ -8,7 +8,8 @@ from typing import Any
 
 _SECONDS = 2  # netifd answers within milliseconds, or is not there
 _DEVICE_OCTETS = 15  # IFNAMSIZ of linux/if.h, less the closing NUL
-_COMMAND = ("ubus", "-S", "-t", str(_SECONDS), "call", "network.interface", "dump")
+#: Without -S, which has it say nothing of what went wrong.
+_COMMAND = ("ubus", "-t", str(_SECONDS), "call", "network.interface", "dump")
 _MEND = "name devices with interfaces"
 
 
@@ -23,13 +24,15 @@ def devices() -> dict[str, str]:
         )
     except FileNotFoundError:
         raise OSError(f"there is no ubus here to ask: {_MEND}") from None
+    except OSError as error:
+        raise OSError(f"ubus cannot be run ({error.strerror}): {_MEND}") from None
     except subprocess.TimeoutExpired:
         raise OSError(f"ubus does not answer: start netifd, or {_MEND}") from None
     except UnicodeDecodeError:
         raise OSError(f"ubus answers what is no text: {_MEND}") from None
     if done.returncode:
         told = " ".join(done.stderr.split())[:200] or f"exit code {done.returncode}"
-        raise OSError(f"ubus says {told!r}: start netifd, or {_MEND}")
+        raise OSError(f"ubus says {told!r}: start netifd, let [agent] user ask it in /usr/share/acl.d, or {_MEND}")
     return _read(done.stdout)
 
 
