@@ -5,13 +5,42 @@
 
 #include "flow.h"
 #include "maps.bpf.h"
+#include "packet.bpf.h"
 
 #define KEY_EXTENDED (KEY_SOURCE_MAC | KEY_DESTINATION_MAC | KEY_FLOW_LABEL)
+#define KEY_WAY (KEY_SOURCE_ADDRESS | KEY_PROTOCOL | KEY_SOURCE_PORT | KEY_DESTINATION_PORT) /* struct way */
 #define EXTENDED_WORD 6 /* of eight octets: where the extended part begins */
 
 static __always_inline int key_is_extended(void)
 {
 	return (config.key_fields & KEY_EXTENDED) != 0;
+}
+
+static __always_inline int way_is_in_key(void)
+{
+	return (config.key_fields & KEY_WAY) == KEY_WAY;
+}
+
+/* Of a key that is not masked. */
+static __always_inline struct way way_of(const struct flow_key *key)
+{
+	struct way way = {
+		.source_port = key->source_transport_port,
+		.destination_port = key->destination_transport_port,
+		.protocol = key->protocol_identifier,
+	};
+
+	if (key->ip_version == 4)
+		way.source[0] = key->source_ipv4_address;
+	else
+		__builtin_memcpy(way.source, key->source_ipv6_address, sizeof(way.source));
+	return way;
+}
+
+/* Whether the two ports of a key are ports: of ICMP they are not, and the kernel does not choose a route by them. */
+static __always_inline int has_ports(__u8 protocol)
+{
+	return protocol != PROTOCOL_ICMP && protocol != PROTOCOL_ICMPV6;
 }
 
 static __always_inline void mask_addresses(struct flow_key *key, __u32 fields)
@@ -35,8 +64,6 @@ static __always_inline void mask_key(struct flow_key *key, __u8 class_of_service
 {
 	__u32 fields = config.key_fields;
 
-	if (fields == KEY_USUAL)
-		return;
 	mask_addresses(key, fields);
 	if (!(fields & KEY_PROTOCOL))
 		key->protocol_identifier = 0;
@@ -67,7 +94,7 @@ static __always_inline int same_extended(const __u64 *kept, const __u64 *key)
 		 ((kept[EXTENDED_WORD + 1] ^ key[EXTENDED_WORD + 1]) & config.extended_mask[1]));
 }
 
-static __always_inline int same_key(const struct flow_key *kept, const struct flow_key *key)
+static __always_inline int same_key(const struct flow_key *kept, const struct flow_key *key, int extended)
 {
 	const __u64 *x = (const void *)kept, *y = (const void *)key;
 
@@ -75,11 +102,11 @@ static __always_inline int same_key(const struct flow_key *kept, const struct fl
 		return 0;
 	if (kept->ip_version != 4 && ((x[3] ^ y[3]) | (x[4] ^ y[4]) | (x[5] ^ y[5])))
 		return 0;
-	return !key_is_extended() || same_extended(x, y);
+	return !extended || same_extended(x, y);
 }
 
 /* Multilinear hashing (Carter and Wegman): the products do not wait for each other. */
-static __always_inline __u64 hash_key(const struct flow_key *key)
+static __always_inline __u64 hash_key(const struct flow_key *key, int extended)
 {
 	const volatile __u64 *by = config.hash_multipliers;
 	const __u64 *word = (const void *)key;
@@ -87,7 +114,7 @@ static __always_inline __u64 hash_key(const struct flow_key *key)
 
 	if (key->ip_version == 6)
 		hash += word[3] * by[3] + word[4] * by[4] + word[5] * by[5];
-	if (key_is_extended())
+	if (extended)
 		hash += word[6] * by[6] + word[7] * by[7];
 	return hash;
 }

@@ -150,7 +150,8 @@ static __always_inline void leave_hint(struct flow_hint *hint, __u64 hash, __u32
 	hint->first = hint_tag(hash) | number;
 }
 
-static __always_inline struct flow_slot *follow(__u32 entry, __u64 hash, const struct flow_key *key, __u32 *number)
+static __always_inline struct flow_slot *follow(__u32 entry, __u64 hash, const struct flow_key *key, int extended,
+					       __u32 *number)
 {
 	struct flow_slot *slot;
 
@@ -158,11 +159,11 @@ static __always_inline struct flow_slot *follow(__u32 entry, __u64 hash, const s
 	if (*number > HINT_NUMBER)
 		return NULL;
 	slot = bpf_map_lookup_elem(&slots, number);
-	return slot && slot->state == SLOT_LIVE && same_key(&slot->key, key) ? slot : NULL;
+	return slot && slot->state == SLOT_LIVE && same_key(&slot->key, key, extended) ? slot : NULL;
 }
 
 /* The slot of a flow, or NULL. The key is compared again: the element found may just have been given to another flow. */
-static __always_inline struct flow_slot *find_slot(const struct flow_key *key, __u32 *slot_number)
+static __always_inline struct flow_slot *find_slot(const struct flow_key *key, int extended, __u32 *slot_number)
 {
 	struct flow_slot *slot;
 	__u32 *number;
@@ -172,7 +173,7 @@ static __always_inline struct flow_slot *find_slot(const struct flow_key *key, _
 		return NULL;
 	*slot_number = *number;
 	slot = bpf_map_lookup_elem(&slots, slot_number);
-	return slot && same_key(&slot->key, key) ? slot : NULL;
+	return slot && same_key(&slot->key, key, extended) ? slot : NULL;
 }
 
 static __always_inline struct flow_slot *take_free_slot(__u32 *number)
@@ -246,20 +247,24 @@ static __always_inline void look_up_route(void *ctx, const struct packet *packet
 	const struct flow_key *key = &slot->key;
 	int own = key->flow_direction == FLOW_EGRESS && !packet->other_interface; /* labelled after it was routed */
 	struct bpf_fib_lookup route = {};
+	struct way way;
 	long outcome;
 
-	route.l4_protocol = key->protocol_identifier;
-	route.sport = key->source_transport_port;
-	route.dport = key->destination_transport_port;
+	way = way_is_in_key() ? way_of(key) : packet->way;
+	route.l4_protocol = way.protocol;
+	if (has_ports(way.protocol)) {
+		route.sport = way.source_port;
+		route.dport = way.destination_port;
+	}
 	if (key->ip_version == 4) {
 		route.family = ADDRESS_FAMILY_IPV4;
 		route.tos = packet->class_of_service;
-		route.ipv4_src = key->source_ipv4_address;
+		route.ipv4_src = way.source[0];
 		route.ipv4_dst = key->destination_ipv4_address;
 	} else {
 		route.family = ADDRESS_FAMILY_IPV6;
 		route.flowinfo = bpf_htonl((__u32)packet->class_of_service << 20 | (own ? 0 : packet->flow_label));
-		__builtin_memcpy(route.ipv6_src, key->source_ipv6_address, sizeof(route.ipv6_src));
+		__builtin_memcpy(route.ipv6_src, way.source, sizeof(route.ipv6_src));
 		__builtin_memcpy(route.ipv6_dst, key->destination_ipv6_address, sizeof(route.ipv6_dst));
 	}
 	outcome = find_route(ctx, packet, key, &route);
@@ -291,8 +296,12 @@ static __always_inline void copy_macs(void *ctx, enum hook hook, struct flow_key
 }
 
 /* The key as it is configured. What is read anew of the frame is read where it is wanted only. */
-static __always_inline void finish_key(void *ctx, enum hook hook, const struct packet *packet, struct flow_key *key)
+static __always_inline void finish_key(void *ctx, enum hook hook, struct packet *packet, struct flow_key *key)
 {
+	if (config.key_fields == KEY_USUAL)
+		return;
+	if (!way_is_in_key())
+		packet->way = way_of(key);
 	mask_key(key, packet->class_of_service);
 	if (!key_is_extended())
 		return;
@@ -478,26 +487,27 @@ static __always_inline struct flow_slot *open_slot(void *ctx, enum hook hook, co
 		return slot;
 	}
 	slot->state = SLOT_DISCARDED;
-	return find_slot(key, number);
+	return find_slot(key, key_is_extended(), number);
 }
 
 /* The slot to count a packet in, and its number: by a hint, else by the index, else a new one. NULL when all are taken. */
 static __always_inline struct flow_slot *slot_of(void *ctx, enum hook hook, const struct packet *packet,
 						 const struct flow_key *key, __u32 *number)
 {
-	__u64 hash = hash_key(key);
+	int extended = key_is_extended(); /* asked once: reading a constant costs as much as any reading */
+	__u64 hash = hash_key(key, extended);
 	struct flow_hint *hint = find_hint(hash);
 	struct flow_slot *slot;
 
 	if (!hint)
 		return NULL;
-	slot = follow(hint->first, hash, key, number);
+	slot = follow(hint->first, hash, key, extended, number);
 	if (slot)
 		return slot;
-	slot = follow(hint->second, hash, key, number);
+	slot = follow(hint->second, hash, key, extended, number);
 	if (slot)
 		return slot;
-	slot = find_slot(key, number);
+	slot = find_slot(key, extended, number);
 	if (!slot)
 		slot = open_slot(ctx, hook, packet, key, number);
 	if (slot)
@@ -731,13 +741,23 @@ static __always_inline __u32 look_inside(void *ctx, enum hook hook, struct packe
 		deeper = there == FOUND_NOTHING ? there : step_inside_xdp(ctx, there, 0);
 		return deeper == FOUND_NOTHING ? there : deeper;
 	}
-	if (packet->cursor.end - frame_of(ctx, hook) < LINEAR_TUNNEL && packet->cursor.end - frame_of(ctx, hook) < skb->len) {
+	if (packet->cursor.end - frame_of(ctx, hook) < LINEAR_TUNNEL && packet->cursor.end - frame_of(ctx, hook) < skb->len)
 		bpf_skb_pull_data(skb, skb->len < LINEAR_TUNNEL ? skb->len : LINEAR_TUNNEL);
-		packet->cursor.end = end_of(ctx, hook);
-	}
 	there = step_inside_skb(ctx, from, packet->segment_size);
 	deeper = there == FOUND_NOTHING ? there : step_inside_skb(ctx, there, packet->segment_size);
 	return deeper == FOUND_NOTHING ? there : deeper;
+}
+
+/* To the header that the packet's flow is of; its EtherType. All ways go on with the same, for the verifier: nothing known. */
+static __always_inline __be16 enter_tunnels(void *ctx, enum hook hook, struct packet *packet, __be16 type)
+{
+	__u32 from = found(type, packet->ip_offset), there = FOUND_NOTHING;
+
+	if ((type == bpf_htons(ETH_P_IP) || type == bpf_htons(ETH_P_IPV6)) && may_be_tunnel(&packet->cursor, type))
+		there = look_inside(ctx, hook, packet, from);
+	packet->outer = forget(there == FOUND_NOTHING ? 0 : from);
+	packet->cursor.end = end_of(ctx, hook);
+	return move_to(ctx, hook, packet, forget(there == FOUND_NOTHING ? from : there));
 }
 
 /* Frames whose IP header does not follow at once; -1 where one is too short. */
@@ -764,8 +784,6 @@ static __always_inline int parse_link(void *ctx, enum hook hook, struct packet *
 static __always_inline enum packet_outcome parse(void *ctx, enum hook hook, struct packet *packet,
 						 struct flow_key *key, int depth, __be16 type)
 {
-	__u32 from, there;
-
 	if (hook != HOOK_SKB_NETWORK && parse_ethernet(packet, key, &type, hook == HOOK_XDP ? 0 : VLAN_TAGS) < 0)
 		return PACKETS_TOO_SHORT;
 	if (type != bpf_htons(ETH_P_IP) && type != bpf_htons(ETH_P_IPV6)) {
@@ -774,18 +792,10 @@ static __always_inline enum packet_outcome parse(void *ctx, enum hook hook, stru
 		if (parse_link(ctx, hook, packet, key, depth, &type) < 0)
 			return PACKETS_TOO_SHORT;
 	}
-	if (config.tunnels && (type == bpf_htons(ETH_P_IP) || type == bpf_htons(ETH_P_IPV6)) &&
-	    may_be_tunnel(&packet->cursor, type)) {
-		from = found(type, packet->ip_offset);
-		there = look_inside(ctx, hook, packet, from);
-		if (there != FOUND_NOTHING)
-			packet->outer = from;
-		else
-			there = from;
-		type = move_to(ctx, hook, packet, there);
-		return parse_network(packet, key, type, ALIGNED_TO_TWO);
-	}
-	return parse_network(packet, key, type, ALIGNED_TO_FOUR);
+	if (!config.tunnels)
+		return parse_network(packet, key, type, ALIGNED_TO_FOUR);
+	type = enter_tunnels(ctx, hook, packet, type);
+	return parse_network(packet, key, type, ALIGNED_TO_TWO);
 }
 
 /*
@@ -816,8 +826,12 @@ static __always_inline void meter(void *ctx, enum hook hook, struct packet *pack
 		count(point, outcome, packets);
 		return;
 	}
-	if (hook != HOOK_XDP && is_gso(packet))
-		packets = count_segments(ctx, point, key, packet, packets);
+	if (hook != HOOK_XDP) {
+		if (is_gso(packet))
+			packets = count_segments(ctx, point, key, packet, packets);
+		packets = forget(packets);
+		packet->segments = forget(packet->segments);
+	}
 	finish_key(ctx, hook, packet, key);
 	octets = packet->octets;
 	if (packets < packet->segments)
@@ -860,8 +874,8 @@ static __always_inline void meter_skb(struct __sk_buff *skb, enum flow_direction
 {
 	struct packet packet = {
 		.length = skb->len,
-		.segments = skb->gso_segs ?: 1,
-		.segment_size = skb->gso_segs == 1 ? 0 : skb->gso_size,
+		.segments = forget(skb->gso_segs ?: 1),
+		.segment_size = forget(skb->gso_segs == 1 ? 0 : skb->gso_size),
 		.other_interface = direction == FLOW_EGRESS ? skb->ingress_ifindex : 0,
 	};
 	struct flow_key key = { .interface = skb->ifindex, .flow_direction = direction };
@@ -873,8 +887,8 @@ static __always_inline void meter_skb(struct __sk_buff *skb, enum flow_direction
 		bpf_skb_pull_data(skb, skb->len < LINEAR_OCTETS ? skb->len : LINEAR_OCTETS);
 	packet.cursor.position = (void *)(long)skb->data;
 	packet.cursor.end = (void *)(long)skb->data_end;
-	if (skb->vlan_present)
-		push_vlan(&key, depth++, skb->vlan_tci);
+	depth = skb->vlan_present;
+	key.vlan_id = skb->vlan_tci & VLAN_ID & -depth;
 	meter(skb, hook, &packet, &key, depth, skb->protocol);
 }
 

@@ -43,6 +43,14 @@ struct cursor {
 #define FOUND_OFFSET 0x0fff /* what lies behind it is not looked for */
 #define FOUND_NOTHING 0U
 
+/* By what a route is looked up, beside the destination. The source of an IPv4 packet is in the first word. */
+struct way {
+	__be32 source[4];
+	__be16 source_port;
+	__be16 destination_port;
+	__u8 protocol;
+};
+
 struct packet {
 	struct cursor cursor;
 	__u32 length; /* of the whole frame, of a GSO packet only */
@@ -56,6 +64,7 @@ struct packet {
 	__u32 outer; /* found(): the outermost IP header, of a flow in a tunnel; else 0 */
 	__u32 other_interface; /* at egress: where the packet came in; else 0 */
 	__u32 flow_label;
+	struct way way; /* where the key is not to have all of it: see way_is_in_key() */
 	__u8 ttl;
 	__u8 class_of_service;
 	__u8 tcp_flags;
@@ -139,6 +148,18 @@ static __always_inline void copy_address(void *to, const void *from, enum alignm
 	words[3] = word(from + 12, alignment);
 }
 
+/*
+ * The value, of which the verifier knows nothing any more: it would follow each known one by itself through all that comes.
+ * Half a word on the stack is not remembered, unless it is 0.
+ */
+static __always_inline __u32 forget(__u32 value)
+{
+	volatile __u32 place[2] __attribute__((aligned(8)));
+
+	place[1] = value + 1;
+	return place[1] - 1;
+}
+
 static __always_inline __u32 found(__be16 type, __u32 offset)
 {
 	return (__u32)type << FOUND_TYPE | (offset & FOUND_OFFSET);
@@ -151,12 +172,12 @@ static __always_inline int is_gso(const struct packet *packet)
 }
 
 /*
- * Octets of the packet by its own length field, which says nothing of a GSO packet: more than there can be then, and for
- * the verifier no constant.
+ * Octets of the packet by its own length field, which says nothing of a GSO packet: more than there can be then. Without
+ * a branch, of which the verifier would follow both ways through all that comes.
  */
 static __always_inline __u32 length_told(const struct packet *packet)
 {
-	return is_gso(packet) ? packet->length : packet->octets;
+	return packet->octets + (packet->segment_size << 15);
 }
 
 #endif

@@ -47,14 +47,12 @@ static __always_inline enum packet_outcome parse_ipv4(struct packet *packet, str
 	 * short by a capture the packet was whole on the wire. Every meter of flows counts so, and collectors compare.
 	 */
 	packet->octets = bpf_ntohs(ip->total_length);
-	if (ip->version_length >> 4 != 4 || header_length < sizeof(*ip))
-		return PACKETS_MALFORMED;
-	if (packet->octets < header_length && packet->segments == 1)
+	packet->told = length_told(packet);
+	if (ip->version_length >> 4 != 4 || header_length < sizeof(*ip) || packet->told < header_length)
 		return PACKETS_MALFORMED;
 	if (header_length > sizeof(*ip) && !take(&packet->cursor, header_length - sizeof(*ip)))
 		return PACKETS_TOO_SHORT;
 
-	packet->told = length_told(packet);
 	packet->headers_length = header_length;
 	key->ip_version = 4;
 	key->protocol_identifier = ip->protocol;
@@ -136,7 +134,7 @@ static __always_inline void drop_jumbo_header(struct packet *packet, const struc
 {
 	const struct jumbo_header *jumbo = (const void *)(ip + 1);
 
-	if (!is_gso(packet) || ip->payload_length || ip->next_header != PROTOCOL_HOP_BY_HOP)
+	if (ip->payload_length || ip->next_header != PROTOCOL_HOP_BY_HOP)
 		return;
 	if ((void *)(jumbo + 1) > packet->cursor.end || jumbo->next != PROTOCOL_TCP || jumbo->length)
 		return;
@@ -161,7 +159,7 @@ static __always_inline enum packet_outcome parse_ipv6(struct packet *packet, str
 	first = bpf_ntohl(word(ip, alignment));
 	if (first >> 28 != 6)
 		return PACKETS_MALFORMED;
-	if (!ip->payload_length && ip->next_header == PROTOCOL_HOP_BY_HOP && !is_gso(packet))
+	if (!(ip->payload_length | packet->segment_size) && ip->next_header == PROTOCOL_HOP_BY_HOP)
 		return PACKETS_JUMBOGRAM;
 	packet->octets = bpf_ntohs(ip->payload_length) + sizeof(*ip);
 	packet->told = length_told(packet);
@@ -179,16 +177,16 @@ static __always_inline enum packet_outcome parse_ipv6(struct packet *packet, str
 }
 
 /* The next `size` octets behind the IP headers, or NULL: what the frame has behind the packet's end is padding. */
-static __always_inline void *take_transport(struct packet *packet, __u32 skipped, __u32 size)
+static __always_inline void *take_transport(struct packet *packet, __u32 size)
 {
-	if (packet->headers_length + skipped + size > packet->told)
+	if (packet->headers_length + size > packet->told)
 		return NULL;
 	return take(&packet->cursor, size);
 }
 
 static __always_inline void parse_ports(struct packet *packet, struct flow_key *key)
 {
-	struct ports *ports = take_transport(packet, 0, sizeof(*ports));
+	struct ports *ports = take_transport(packet, sizeof(*ports));
 
 	if (!ports)
 		return;
@@ -196,22 +194,26 @@ static __always_inline void parse_ports(struct packet *packet, struct flow_key *
 	key->destination_transport_port = ports->destination;
 }
 
-/* Ports 4, sequence and acknowledgement 8, then the data offset and the flags (RFC 9293 3.1). */
+/* Up to the flags (RFC 9293 3.1). */
+#define TCP_START 14
+
 static __always_inline void parse_tcp(struct packet *packet, struct flow_key *key)
 {
-	__u8 *rest;
+	struct tcp_header *tcp = take_transport(packet, TCP_START);
 
-	parse_ports(packet, key);
-	rest = take_transport(packet, sizeof(struct ports), 10);
-	if (!rest)
+	if (!tcp) {
+		parse_ports(packet, key);
 		return;
-	packet->tcp_flags = rest[9];
-	packet->headers_length += (rest[8] >> 4) * 4;
+	}
+	key->source_transport_port = tcp->source;
+	key->destination_transport_port = tcp->destination;
+	packet->tcp_flags = tcp->flags;
+	packet->headers_length += (tcp->data_offset >> 4) * 4;
 }
 
 static __always_inline void parse_icmp(struct packet *packet, struct flow_key *key)
 {
-	__be16 *type_code = take_transport(packet, 0, sizeof(*type_code));
+	__be16 *type_code = take_transport(packet, sizeof(*type_code));
 
 	if (type_code)
 		key->destination_transport_port = *type_code;

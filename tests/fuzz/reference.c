@@ -153,7 +153,7 @@ static uint32_t read_ipv4(const struct reading *r, struct meaning *m, uint32_t a
 	header = octet(r, at) % 16 * 4;
 	total = two(r, at + 2);
 	m->outcome = PACKETS_MALFORMED;
-	if (octet(r, at) / 16 != 4 || header < 20 || (total < header && r->segments == 1))
+	if (octet(r, at) / 16 != 4 || header < 20 || (total < header && !r->segment_size))
 		return 0;
 	m->outcome = PACKETS_TOO_SHORT;
 	if (!there(r, at, header))

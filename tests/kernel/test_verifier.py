@@ -11,8 +11,8 @@ from kernel.objectfile import enumeration
 from xflowd.edge import libbpf
 from xflowd.edge.loading import DEFAULT_KEY, PROGRAMS
 
-LIMIT = 500_000  # of the kernel's 1,000,000
-LIMIT_SAMPLED = 900_000  # with everything at once, which nobody has
+LIMIT = 250_000  # of the kernel's 1,000,000
+LIMIT_SAMPLED = 500_000  # with everything at once, which nobody has
 KEYS, DETAILS = tuple(enumeration("key_field")), tuple(enumeration("detail"))
 OPTIONS = {
     "default": {},
