@@ -89,8 +89,11 @@ def test_reading_the_file_again(router: Router) -> None:
     agent.wait_for_log("metering two egress", timeout=20)
     agent.wait_for_log("no longer metering one egress", timeout=20)
     (router.file.parent / "bin" / "ubus").unlink()
+    router.space.ip("link delete one")
+    agent.wait_for_log("network, going on as before: there is no ubus here to ask")
     agent.hang_up()
     agent.wait_for_log("going on as before: .*network: there is no ubus here to ask: name devices with interfaces")
+    assert router.metered() == {"two"}
     assert agent.stop() == 0
 
 

@@ -23,10 +23,9 @@ _DURATION = re.compile(r"(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s?)?", re.ASC
 _HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)(?:\.(?!-)[A-Za-z0-9_-]{1,63}(?<!-))*\.?")
 _NETWORK_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)  # of netifd: a section's name, or a protocol's own
 _MOST_NETWORKS = 64
-_YES, _NO = (
-    ("1", "on", "true", "yes", "enabled"),
-    ("0", "off", "false", "no", "disabled"),
-)  # as OpenWrt's scripts have it
+#: The words of config_get_bool, by which OpenWrt's scripts read UCI.
+_YES = ("1", "on", "true", "yes", "enabled")
+_NO = ("0", "off", "false", "no", "disabled")
 _USER_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}", re.ASCII)
 _BRACKETED = re.compile(r"\[([^\[\]]*)\](?::(.*))?")
 
