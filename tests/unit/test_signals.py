@@ -15,7 +15,7 @@ from xflowd.edge.signals import Signals
 @pytest.fixture
 def blocked() -> Iterator[None]:
     """As commands/run.py does before all else."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP, signal.SIGTERM, signal.SIGQUIT})
     yield
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
 

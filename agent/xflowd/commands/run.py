@@ -39,8 +39,8 @@ def add(commands: Commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    # One that comes before the agent minds it waits until then, instead of ending it.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    # Those that come before the agent minds them wait until then: it may have to clean up after one before it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP, signal.SIGTERM, signal.SIGQUIT})
     config = configured(options)
     # Never a greater claim to the CPU than whoever started it has given.
     os.setpriority(os.PRIO_PROCESS, 0, max(config.agent.nice, os.getpriority(os.PRIO_PROCESS, 0)))
