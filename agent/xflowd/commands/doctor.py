@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from xflowd.commands.arguments import add_socket_option, new, socket_of
+from xflowd.config import default_file
 
 if TYPE_CHECKING:
     from xflowd.commands.arguments import Commands
@@ -23,7 +24,10 @@ def add(commands: Commands) -> None:
     text = "examine kernel, rights, interfaces, offloads, ways to collectors, clock, and figures; say how to mend them"
     parser = new(commands, "doctor", text, _EXAMPLES)
     parser.add_argument(
-        "-c", "--configuration", metavar="FILE", default="/etc/xflowd.conf", help="(default: %(default)s)"
+        "-c",
+        "--configuration",
+        metavar="FILE",
+        help="INI or UCI (default: /etc/xflowd.conf; /etc/config/xflowd where only that is there)",
     )
     parser.add_argument("--json", action="store_true", help="print an object: findings, and how many of each grade")
     add_socket_option(parser)
@@ -33,4 +37,4 @@ def add(commands: Commands) -> None:
 def run(options: argparse.Namespace) -> int:
     from xflowd.doctor.examination import run as examine  # noqa: PLC0415
 
-    return examine(options.configuration, socket_of(options), options.json)
+    return examine(options.configuration or default_file(), socket_of(options), options.json)

@@ -5,16 +5,18 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from xflowd.config import Collector, Config, ConfigError, Endpoint, Meter, load
+from xflowd.config import Collector, Config, ConfigError, Endpoint, Meter, doubtful, load
 from xflowd.config.schema import ExportProtocol
 from xflowd.doctor import accounts, clock, endpoint, interfaces, kernel, offloads, programs, rights, sampling, ways
-from xflowd.doctor.finding import Finding, Grade, bad, good
+from xflowd.doctor.finding import Finding, Grade, bad, good, warning
 from xflowd.doctor.situation import Situation
 from xflowd.doctor.telling import Group, as_json, render
 from xflowd.edge import network
 from xflowd.edge.asking import ControlError, ask
+from xflowd.networks import Networks
 from xflowd.settings import StartError, with_default_interface
 from xflowd.status import Status
 
@@ -89,11 +91,27 @@ def _configured(file: str, status: Status | None) -> tuple[Config, list[Finding]
     except ConfigError as error:
         faults = [bad("configuration", f"{one.where}: {one.what}", one.mend) for one in error.problems]
         return _running(status) if status else Config(), faults
+    findings = [good("configuration", f"{file} has no faults")]
+    if not config.agent.enabled:
+        what = "enabled = 0 in [agent]: an agent that is started ends at once"
+        findings.append(warning("configuration", what, "enabled = 1 in [agent], where flows are wanted"))
+    findings += [
+        warning("configuration", doubt, "see docs/configuration.md, and xflowd check") for doubt in doubtful(config)
+    ]
     try:
-        return with_default_interface(config), [good("configuration", f"{file} has no faults")]
+        return _with_devices(with_default_interface(config), findings), findings
     except (StartError, OSError) as error:
         what, _, mend = str(error).rpartition(": ")
-        return config, [bad("configuration", what or str(error), mend)]
+        return config, [*findings, bad("configuration", what or str(error), mend or "see above")]
+
+
+def _with_devices(config: Config, findings: list[Finding]) -> Config:
+    """OpenWrt's networks as the devices that they have now. Raises OSError where netifd does not answer."""
+    networks = Networks()
+    networks.ask(config.meter)
+    for doubt in networks.doubts(config.meter.network):
+        findings.append(warning("configuration", doubt, "see ubus call network.interface dump, and ifup"))
+    return replace(config, meter=networks.resolved(config.meter))
 
 
 def _running(status: Status) -> Config:
