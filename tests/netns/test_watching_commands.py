@@ -126,7 +126,7 @@ def test_flows_are_shown_sorted_and_filtered(network: Network) -> None:
         (("flows", "port", "htps"), "filter, character 6: 'htps': no port", 2),
         (("top", "tcp", "udp"), "filter, character 5: 'udp': expected and", 2),
         (("flush", "interface", "nowhere"), "interface nowhere: there is none of this name", 1),
-        (("templates", "office"), "there is not collector office: use one of only", 1),
+        (("templates", "office"), "there is no collector office: use one of only", 1),
         (("flows", "--limit", "1001"), "use 1 to 1000", 2),
         (("top",), "have to be a terminal", 1),
     ],
@@ -188,6 +188,32 @@ def test_a_flush_of_many_loses_none_at_a_small_queue(network: Network, tshark: T
     tshark.stop()
     flows = tshark.flows()
     assert (len(flows), len(totals(flows))) == (count, count), "each once"
+
+
+def test_flows_stay_in_the_table_where_no_collector_can_be_reached(network: Network) -> None:
+    """What its queue holds is taken, and not one flow more."""
+    path, router = network.directory / "xflowd.conf", network.router
+    values = {"interfaces": "lan", "active_timeout": 600, "idle_timeout": 600, "max_flows": 8192}
+    write_configuration(path, [Collector("far", "203.0.113.99:2055", "netflow9")], **values)
+    path.write_text(path.read_text() + "\nqueue = 131072\n")
+    router.ip("route add unreachable 203.0.113.99")
+    agent = Agent(router, "-c", path, metering=["lan"])
+    wait_until(lambda: trouble(router), "trouble")
+    network.a.run(sys.executable, "-c", SPRAY, B.host4, "3000")
+    wait_until(lambda: json.loads(ask(router, "status", "--json"))["flows"]["live"] >= 3000, "all flows")
+    found = re.search(r"exited with 1: xflowd: ([\d,]+) flows ended, ([\d,]+) stay", refused(router, "flush", "udp"))
+    assert found
+    ended, left = (int(text.replace(",", "")) for text in found.groups())
+    assert ended + left == 3000
+    assert 500 < ended < 2000
+    assert len(live(router, "--all", "udp")) == left
+    assert json.loads(ask(router, "status", "--json"))["collectors"][0]["flows_not_sent"] == {}
+    agent.crash()
+
+
+def trouble(space: Namespace) -> bool:
+    text = ask(space, "status", "--json")
+    return bool(text and json.loads(text)["collectors"][0]["trouble"])
 
 
 def test_templates_are_sent_when_they_are_asked_for(network: Network, tshark: Tshark) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import locale
 import os
+import select
 import signal
 import sys
 from types import FrameType, TracebackType
@@ -45,7 +46,6 @@ class Screen:
             kind = os.environ.get("TERM", "")
             raise ScreenError(f"TERM is {kind!r}, which this system does not know: set TERM=vt100, say") from None
         self._before = {number: signal.signal(number, _end) for number in _SIGNALS}
-        os.environ.setdefault("ESCDELAY", "25")
         self._window = curses.initscr()
         try:
             curses.noecho()
@@ -85,6 +85,7 @@ class Screen:
         try:
             pressed = self._window.get_wch()
         except curses.error:
+            _require_terminal()
             return None
         if pressed == curses.KEY_RESIZE:
             curses.update_lines_cols()
@@ -106,6 +107,14 @@ class Screen:
 
 def _end(number: int, _frame: FrameType | None) -> None:
     raise SystemExit(128 + number)
+
+
+def _require_terminal() -> None:
+    """One that has gone without a signal answers at once, again and again, that there is no key."""
+    poll = select.poll()
+    poll.register(sys.stdin.fileno(), 0)
+    if any(events & (select.POLLHUP | select.POLLERR | select.POLLNVAL) for _, events in poll.poll(0)):
+        raise ScreenError("the terminal has gone")
 
 
 def _shows(text: str) -> bool:

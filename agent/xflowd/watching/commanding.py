@@ -13,7 +13,7 @@ from xflowd.notices import counted
 from xflowd.watching.document import Announced, Flushed, TimeoutsInForce
 from xflowd.watching.figures import printable
 
-_PATIENCE_SECONDS = 10.0  # while collectors take nothing
+_PATIENCE_SECONDS = 5.0  # while collectors take nothing
 _PAUSE_SECONDS = 0.05
 
 
@@ -32,8 +32,8 @@ def flush(path: Path, filter_text: str) -> int:
         elif time.monotonic() >= until:
             break
         time.sleep(_PAUSE_SECONDS)
-    left = f"{counted(answer['left'], 'flow')} left in the table, where no packet of them is lost"
-    print(f"xflowd: {counted(ended, 'flow')} ended, {left}: a collector's queue is full: see status", file=sys.stderr)
+    left = f"{answer['left']:,} stay in the table: a queue is full: see xflowd status"
+    print(f"xflowd: {counted(ended, 'flow')} ended, {left}", file=sys.stderr)
     return 1
 
 

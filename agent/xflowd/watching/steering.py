@@ -39,8 +39,8 @@ def templates(agent: Agent, request: Mapping[str, Any]) -> list[Announced]:
     chosen = [one for one in agent.collectors if wanted in (None, one.config.name)]
     if not chosen:
         known = ", ".join(one.config.name for one in agent.collectors)
-        what = f"collector {wanted}" if wanted else "a collector"
-        raise ValueError(f"there is not {what}: " + (f"use one of {known}" if known else "flows are printed"))
+        what = f"collector {wanted}" if wanted else "collector"
+        raise ValueError(f"there is no {what}: " + (f"use one of {known}" if known else "flows are printed"))
     for collector in chosen:
         collector.announce()
     _through(agent, np.zeros(0, np.uint32))
@@ -60,9 +60,12 @@ def _announced(agent: Agent, chosen: list[CollectorSink]) -> Iterator[Announced]
 
 
 def _room(agent: Agent) -> int:
-    """Flows that no collector loses. One that cannot be reached is not waited for, as ever."""
-    reached = [one.room for one in agent.collectors if not one.destination.trouble]
-    return min([_AT_ONCE, *reached])
+    """Flows that no collector loses, but one that loses flows anyway: its queue is full, and it cannot be reached.
+
+    Where that is so of all of them, there is no room.
+    """
+    reached = [one for one in agent.collectors if one.room or not one.destination.trouble]
+    return min([_AT_ONCE, *(one.room for one in reached or agent.collectors)])
 
 
 def _through(agent: Agent, numbers: Numbers) -> int:

@@ -86,7 +86,7 @@ class Top:
     def press(self, key: str) -> bool:
         """What a key does; False: nothing more."""
         names = list(ORDERS.values())
-        if key in ("q", "Q", "\x03", "\x1b"):
+        if key in ("q", "Q", "\x03"):
             return False
         if key in ORDERS:
             self.order = ORDERS[key]
