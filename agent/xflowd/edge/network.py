@@ -39,7 +39,7 @@ class Interface:
     link: Link
     carries_vlans: bool  # VLAN devices stand on it, or it is a port of a bridge
     kind: str  # of a virtual device: veth, vlan, wireguard...; "" of others
-    address: bytes = b""  # of the link layer
+    address: bytes = b""  # MAC address; a tunnel's is that of its own packets, which is none
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +64,9 @@ def _interface(link: netlink.Message, parents: Collection[int]) -> Interface:
     _, kind, index, *_ = link.fixed
     name = _text(link.attributes.get(_IFLA_IFNAME, b""))
     carries_vlans = index in parents or _IFLA_MASTER in link.attributes
-    address = link.attributes.get(_IFLA_ADDRESS, b"")
-    return Interface(index, name, _LINKS.get(kind, Link.UNKNOWN), carries_vlans, _kind(link), address)
+    layer = _LINKS.get(kind, Link.UNKNOWN)
+    address = link.attributes.get(_IFLA_ADDRESS, b"") if layer is Link.ETHERNET else b""
+    return Interface(index, name, layer, carries_vlans, _kind(link), address)
 
 
 def _text(octets: bytes) -> str:
