@@ -5,6 +5,7 @@ No libuci is at hand here: the tables are what its parser does (file.c, list.c a
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
@@ -130,6 +131,20 @@ def test_texts(text: str, sections: list[tuple[str, str, dict[str, str]]] | None
         assert [problem.what for problem in read_uci(text, "F")[1]] == ["libuci does not read what is behind this ;"]
     else:
         assert sections_of(text) == sections
+
+
+def test_what_uci_writes_is_read_as_it_was() -> None:
+    """As `uci export` quotes, and as people do: five hundred texts of the signs that mean something."""
+    dice = random.Random(1)
+    for _ in range(500):
+        values = {f"k{number}": "".join(dice.choices("ab'\"\\ #;\n\t=[]ä{}", k=8)) for number in range(4)}
+        lines = []
+        for key, value in values.items():
+            single = "'" + value.replace("'", "'\\''") + "'"
+            double = '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+            lines.append(f"\toption {key} {dice.choice((single, double))}{dice.choice(('', ' # c', ' '))}\n")
+        told = {key: value.strip() for key, value in values.items() if value.strip()}
+        assert sections_of("config t 'n'\n" + "".join(lines) + "\nconfig u\n") == [("t", "", told), ("u", "", {})]
 
 
 COLLECTOR = "config collector 'a'\n\toption address '192.0.2.1'\n"
