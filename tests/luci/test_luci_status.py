@@ -98,6 +98,11 @@ def rows(page: Page, title: str) -> list[dict[str, str]]:
     return found
 
 
+def poll(chrome: Chrome) -> None:
+    """What the page does every 5 seconds, now."""
+    chrome.execute_async_script("Promise.all(modules.poll.tasks.map(task => task())).then(arguments[0])")
+
+
 def number(text: str) -> int:
     """Of '20' as of '3 not IP, 1 malformed', the sum."""
     return sum(int(word.replace(",", "")) for word in text.split() if word[0].isdigit())
@@ -252,7 +257,7 @@ def test_rates_are_those_of_a_second(chrome: Chrome, standing: Standing) -> None
         return [row["Rate"] for row in rows(page, "Packets")] + [octets.partition("(")[2].rstrip(")")]
 
     def polled() -> list[str]:
-        chrome.execute_async_script("Promise.all(modules.poll.tasks.map(task => task())).then(arguments[0])")
+        poll(chrome)
         return rates()
 
     with serving(Router(standing.router.config, later, poll_seconds=3600)) as router:
@@ -268,6 +273,23 @@ def test_a_program_that_is_not_there_is_told(chrome: Chrome, standing: Standing)
         page = Page(chrome, router).open("status")
         assert page.texts(".alert-message") == ["No agent answers\n\n/usr/bin/xflowd is not installed"]
         chrome.get("about:blank")
+
+
+def test_a_page_out_of_view_asks_nothing(chrome: Chrome, standing: Standing) -> None:
+    document, asked = json.dumps(standing.document()), 0
+
+    def answer(_command: list[str]) -> Answer:
+        nonlocal asked
+        asked += 1
+        return 0, document, ""
+
+    with serving(Router(standing.router.config, answer, poll_seconds=3600)) as router:
+        Page(chrome, router).open("status")
+        poll(chrome)
+        assert asked == 2
+        chrome.execute_script("Object.defineProperty(document, 'hidden', { value: true })")
+        poll(chrome)
+        assert asked == 2
 
 
 def test_no_figure_is_cut_off_on_a_phone(chrome: Chrome, standing: Standing) -> None:

@@ -43,12 +43,8 @@ function withPrefix(value, base, precision) {
 	return (step ? value.toFixed(precision) : value) + ' ' + [ '', 'K', 'M', 'G', 'T', 'P', 'E' ][step];
 }
 
-/* What was asked to be translated, for the test of the list of strings. */
-window.translated = new Set();
-
+/* In English. */
 function _(text) {
-	window.translated.add(text);
-
 	return text;
 }
 
@@ -203,7 +199,8 @@ const L = {
 			throw new Error('%s: %d'.format(name, answer.status));
 
 		const source = await answer.text();
-		const needed = [ ...source.matchAll(/^'require ([\w.]+)(?: as (\w+))?';$/gm) ];
+		const [ head ] = /^(?:\s*'[^']*';)*/.exec(source);
+		const needed = [ ...head.matchAll(/'require ([\w.]+)(?: as (\w+))?'/g) ];
 		const given = await Promise.all(needed.map(need => L.require(need[1])));
 		const names = needed.map(need => need[2] || need[1].replace(/\W/g, '_'));
 		const made = new Function('_', 'E', 'L', ...names, source + '\n//# sourceURL=' + name)(_, E, L, ...given);

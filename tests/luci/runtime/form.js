@@ -157,7 +157,7 @@ const GridSection = AbstractSection.extend({
 		const rows = this.cfgsections().map(section => E('tr', { class: 'tr cbi-section-table-row', 'data-section-id': section }, [
 			E('td', { class: 'td cbi-section-table-cell', 'data-title': 'Name' }, [ E('strong', [ section ]) ]),
 			...shown.map(child => E('td', { class: 'td cbi-value-field', 'data-title': child.title, 'data-name': child.option },
-				[ child.editable ? child.widget(section) : child.textvalue(section) ?? E('em', [ 'none' ]) ])),
+				child.editable ? child.widget(section) : child.textvalue(section) ?? E('em', [ 'none' ]))),
 			E('td', { class: 'td cbi-section-actions' }, [
 				this.button('Edit', 'edit', () => this.renderMoreOptionsModal(section)), ' ',
 				this.button('Delete', 'remove', () => this.handleRemove(section)) ]) ]));

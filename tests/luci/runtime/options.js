@@ -49,8 +49,11 @@ const Value = Class.extend({
 		return node ? dom.callClassMethod(node, 'getValue') : null;
 	},
 
+	/* As HTML. */
 	textvalue(section) {
-		return this.cfgvalue(section) ?? this.default;
+		const value = this.cfgvalue(section) ?? this.default;
+
+		return value === null || value === undefined ? null : '%h'.format(value);
 	},
 
 	validate: () => true,

@@ -205,7 +205,7 @@ function addTemplates(m) {
 	o.rmempty = false;
 	o.validate = values.element;
 	o.textvalue = function(section_id) {
-		return L.toArray(this.cfgvalue(section_id)).join(', ');
+		return '%h'.format(L.toArray(this.cfgvalue(section_id)).join(', '));
 	};
 }
 
