@@ -73,7 +73,12 @@ FILES: list[tuple[Check, dict[str, str], str, str]] = [
     (kernel.check, {"proc/sys/kernel/unprivileged_bpf_disabled": ""}, "bad", "CONFIG_BPF_SYSCALL=y"),
     (kernel.check, {"proc/sys/kernel/unprivileged_bpf_disabled": "0"}, "warning", "every account may call bpf()"),
     (kernel.check, {"proc/sys/net/core/bpf_jit_enable": "0"}, "warning", "sysctl net.core.bpf_jit_enable=1"),
-    (kernel.check, {"proc/sys/net/core/bpf_jit_enable": ""}, "warning", "CONFIG_BPF_JIT=y"),
+    (
+        kernel.check,
+        {"proc/sys/net/core/bpf_jit_enable": "", "proc/sys/net/core/dev_weight": "64"},
+        "warning",
+        "CONFIG_BPF_JIT=y",
+    ),
     (kernel.check, {"proc/sys/kernel/bpf_stats_enabled": "1"}, "warning", "kernel.bpf_stats_enabled=0"),
     (kernel.check, {"proc/mounts": "tmpfs /sys/fs/bpf tmpfs rw 0 0"}, "warning", "mount -t bpf bpf /sys/fs/bpf"),
     (kernel.check, {"proc/meminfo": "MemAvailable: 16384 kB"}, "bad", "lower max_flows in [meter] to 19,065"),
@@ -140,6 +145,10 @@ def test_software_offload_is_no_fault_and_neither_is_one_that_is_off(tmp_path: P
     assert worst(rows) == []
     assert any("packets are seen" in text for _, text in rows)
     assert worst(found(offloads.check, host(tmp_path / "b", {"etc/config/firewall": other}))) == []
+
+
+def test_a_namespace_that_does_not_tell_of_the_compiler_is_no_fault(tmp_path: Path) -> None:
+    assert worst(found(kernel.check, host(tmp_path, {"proc/sys/net/core/bpf_jit_enable": ""}))) == []
 
 
 def test_locked_memory_counts_before_5_11(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from xflowd.doctor.finding import Finding, bad, good, warning
 from xflowd.doctor.situation import Situation
+from xflowd.notices import counted
 from xflowd.status import CollectorStatus, Point, Status
 
 _LEAST_PERCENT = 99.0
@@ -71,13 +72,13 @@ _RAISE = "raise max_flows in [meter], or lower idle_timeout"
 
 
 def _collector(situation: Situation, one: CollectorStatus) -> Iterator[Finding]:
-    name, dropped = one["name"], one["datagrams_dropped"]
-    not_sent = {**one["flows_not_sent"]}
+    name, dropped, not_sent = one["name"], one["datagrams_dropped"], one["flows_not_sent"]
     if one["trouble"]:
         yield bad(name, f"sending does not work now: {one['trouble']}", "see the findings on the way there")
-    if queued := not_sent.pop(_QUEUE_FULL, 0) or dropped.get(_QUEUE_FULL, 0):
-        mend = f"raise queue in [collector {name}], and see why sending takes so long"
-        yield bad(name, f"{queued:,} flows were lost: its queue was full", mend)
+    if not_sent.get(_QUEUE_FULL) or dropped.get(_QUEUE_FULL):
+        flows, datagrams = not_sent.get(_QUEUE_FULL, 0), dropped.get(_QUEUE_FULL, 0)
+        what = f"its queue was full: {counted(flows, 'flow')} and {counted(datagrams, 'datagram')} were lost"
+        yield bad(name, what, f"raise queue in [collector {name}], and see why sending takes so long")
     if dropped.get(_TOO_LONG):
         mend = f"lower max_payload in [collector {name}]"
         yield bad(name, f"{dropped[_TOO_LONG]:,} datagrams were lost: longer than the path allows", mend)
@@ -88,9 +89,8 @@ def _collector(situation: Situation, one: CollectorStatus) -> Iterator[Finding]:
     age = one["templates_sent_seconds_ago"]
     if one["protocol"] != "netflow5" and refresh and age is not None and age > 2 * refresh:
         yield warning(name, f"templates were sent {age:g} s ago", "see what hinders sending in xflowd status")
-    yield good(
-        name, f"{one['flows_exported']:,} flows in {one['datagrams_sent']:,} datagrams, {one['waiting_datagrams']} wait"
-    )
+    sent = f"{counted(one['flows_exported'], 'flow')} in {counted(one['datagrams_sent'], 'datagram')}"
+    yield good(name, f"{sent} sent, {one['waiting_datagrams']:,} wait")
 
 
 def _differing(situation: Situation, status: Status) -> Iterator[Finding]:

@@ -12,6 +12,7 @@ from xflowd.doctor.situation import Situation
 _WHERE = "kernel"
 _OLDEST, _TCX, _ACCOUNTED = (5, 10), (6, 6), (5, 11)
 _FILE_SYSTEM = "/sys/fs/bpf"
+_OF_THE_FIRST_NAMESPACE = "/proc/sys/net/core/dev_weight"  # which others do not have, as bpf_jit_enable
 _OCTETS_A_FLOW, _OCTETS_OF_DETAILS, _OCTETS_OF_KEY = 440, 128, 56  # README, "What it costs"
 
 
@@ -56,6 +57,8 @@ def _compiler(situation: Situation) -> Finding:
     text = situation.read("/proc/sys/net/core/bpf_jit_enable")
     if text == "0":
         return warning(_WHERE, "programs are interpreted: many times slower", "sysctl net.core.bpf_jit_enable=1")
+    if text is None and not situation.exists(_OF_THE_FIRST_NAMESPACE):
+        return good(_WHERE, "whether programs are compiled is told in the host's own network namespace alone")
     if text is None:
         mend = "build the kernel with CONFIG_BPF_JIT=y, where the processor has one"
         return warning(_WHERE, "there is no JIT: programs are interpreted", mend)
