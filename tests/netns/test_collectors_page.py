@@ -86,7 +86,7 @@ def test_pmacct(network: Network) -> None:
 def test_pmacct_into_rabbitmq(network: Network) -> None:
     missing = [name for name in ("rabbitmq-server", "amqp-consume") if shutil.which(name) is None]
     if missing:
-        pytest.skip(f"no {missing}: a broker is 100 MB; apt-get install rabbitmq-server amqp-tools to have it tried")
+        pytest.skip(f"no {missing}: a broker is 60 MB; apt-get install rabbitmq-server amqp-tools to have it tried")
     rabbitmq = start_rabbitmq(network.collector)
     taken = network.collector.start(*blocks("Into RabbitMQ", "sh")[0].split())
     rabbitmq.wait_for_log("granted access")
