@@ -140,6 +140,47 @@ def test_what_is_wrong_is_told_in_a_line(network: Network, command: tuple[str, .
     assert agent.stop() == 0
 
 
+#: Requests as a program may send them, and what is wrong with each.
+REQUESTS = [
+    ({"ask": "flows", "sort": "octets", "limit": 0}, "limit: use 1 to 1000"),
+    ({"ask": "flows", "sort": "octets", "limit": 1001}, "limit: use 1 to 1000"),
+    ({"ask": "flows", "limit": True}, "limit: use 1 to 1000"),
+    ({"ask": "flows", "after": -2}, "after: use -1 to 4294967295"),
+    ({"ask": "flows", "after": "0"}, "after: use -1"),
+    ({"ask": "flows", "sort": "size"}, "sort: 'size' is none of octets, packets"),
+    ({"ask": "flows", "sort": ["octets"]}, "sort: a text is expected"),
+    ({"ask": "flows", "filter": {"tcp": 1}}, "filter: a text is expected"),
+    ({"ask": "flows", "filter": "("}, "filter, at its end"),
+    ({"ask": "flows", "filter": "(" * 1000}, "too deep"),
+    ({"ask": "flush", "begun_by_ns": -1}, "begun_by_ns: a monotonic time"),
+    ({"ask": "flush", "begun_by_ns": 2**63}, "begun_by_ns: a monotonic time"),
+    ({"ask": "templates", "name": 5}, "there is no collector 5"),
+    ({"ask": "timeouts", "filter": None}, "filter: a text is expected"),
+    ({"ask": "flows", "after": 2**32 - 1}, ""),
+    ({"ask": "flush", "begun_by_ns": 0}, ""),
+]
+RAW = """
+import json, sys
+from xflowd.edge import asking, instance
+for request in json.loads(sys.argv[1]):
+    try:
+        asking.ask(instance.control_socket(), request.pop("ask"), request)
+        print()
+    except OSError as error:
+        print(error)
+"""
+
+
+def test_any_request_is_answered_or_refused(network: Network) -> None:
+    agent = started(network)
+    send(network)
+    answers = network.router.run(sys.executable, "-c", RAW, json.dumps([one for one, _ in REQUESTS])).split("\n")
+    for (request, told), got in zip(REQUESTS, answers, strict=False):
+        assert told in got if told else got == "", request
+    assert len(live(network.router, "udp")) == len(SIZES), "they are all there still"
+    assert agent.stop() == 0
+
+
 def test_what_is_flushed_is_exported_at_once_and_to_the_packet(network: Network, tshark: Tshark) -> None:
     agent, router = started(network), network.router
     send(network)

@@ -86,6 +86,10 @@ def test_the_largest_flows_are_shown_with_their_rates(network: Network, agent: P
     for key, order in (("p", "packets"), ("o", "octets"), ("a", "age"), ("i", "idle"), ("k", "packet-rate")):
         screen.press(key)
         screen.wait_for(lambda text, order=order: f"by {order} " in text, f"the order of {order}")
+    screen.press("C-z")
+    screen.wait_for(lambda text: "Stopped" in text and B.host4 not in text, "the shell, while it is suspended")
+    screen.type("fg")
+    screen.wait_for(lambda text: len(port_order(text)) == 2, "both flows again")
     screen.press("q")
     text = screen.wait_for(lambda text: text.rstrip().endswith("prompt:"), "the shell")
     assert B.host4 not in text, "the screen is the one from before"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -126,6 +126,21 @@ def test_timeouts(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "5,120 flows, of which end if no packet comes any more",
         "  within              1 s         410",
     ]
+
+
+@pytest.mark.parametrize("answer", [{}, None, [], [1], {"flows": [{}]}, {"left": 1}, "text"])
+def test_an_agent_of_another_version_is_told(path: Path, answer: object) -> None:
+    everybody: list[tuple[str, Callable[[], int]]] = [
+        ("flush", lambda: commanding.flush(path, "")),
+        ("timeouts", lambda: commanding.timeouts(path, "", as_json=False)),
+        ("flows", lambda: flows.run(path, flows.Wanted("", "octets", False, 20), as_json=False)),
+        ("flows", lambda: flows.run(path, flows.Wanted("", "octets", False, 20), as_json=True)),
+    ]
+    for ask, command in everybody:
+        if ask == "flows" and answer == {"flows": [{}]} and command is everybody[-1][1]:
+            continue  # an object a line, whatever is in it
+        with agent(path, ask, [answer]), pytest.raises(ControlError, match="an agent of another version answers"):
+            command()
 
 
 def page(after: int | None, *ids: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from xflowd.edge.asking import ask
 from xflowd.notices import counted
+from xflowd.watching.answers import understood
 from xflowd.watching.document import Announced, Flushed, TimeoutsInForce
 from xflowd.watching.figures import printable
 
@@ -23,7 +24,8 @@ def flush(path: Path, filter_text: str) -> int:
     ended, until = 0, time.monotonic() + _PATIENCE_SECONDS
     while True:
         answer: Flushed = ask(path, "flush", request)
-        ended, request["begun_by_ns"] = ended + answer["ended"], answer["begun_by_ns"]
+        with understood(path):
+            ended, request["begun_by_ns"] = ended + answer["ended"], answer["begun_by_ns"]
         if not answer["left"]:
             print(f"{counted(ended, 'flow')} ended")
             return 0
@@ -40,16 +42,18 @@ def flush(path: Path, filter_text: str) -> int:
 def templates(path: Path, name: str | None) -> int:
     """Have templates sent to one collector, or to all. Raises ControlError."""
     answer: list[Announced] = ask(path, "templates", {"name": name} if name is not None else {})
-    for one in answer:
-        told = "templates sent" if one["sent"] else f"no templates sent: {one['reason']}"
-        print(printable(f"collector {one['name']}, {one['protocol']}: {told}"))
+    with understood(path):
+        for one in answer:
+            told = "templates sent" if one["sent"] else f"no templates sent: {one['reason']}"
+            print(printable(f"collector {one['name']}, {one['protocol']}: {told}"))
     return 0 if all(one["sent"] or one["protocol"] == "netflow5" for one in answer) else 1
 
 
 def timeouts(path: Path, filter_text: str, as_json: bool) -> int:
     """Show what ends flows, and when. Raises ControlError."""
     answer: TimeoutsInForce = ask(path, "timeouts", {"filter": filter_text})
-    print(json.dumps(answer, indent=2) if as_json else "\n".join(map(printable, _timeouts(answer))))
+    with understood(path):
+        print(json.dumps(answer, indent=2) if as_json else "\n".join(map(printable, _timeouts(answer))))
     return 0
 
 

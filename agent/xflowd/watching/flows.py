@@ -13,6 +13,7 @@ from typing import Any
 
 from xflowd.edge.asking import ask
 from xflowd.notices import counted
+from xflowd.watching.answers import understood
 from xflowd.watching.document import MOST_FLOWS, Flows
 from xflowd.watching.lines import Row, Table
 from xflowd.watching.rates import rates
@@ -32,9 +33,10 @@ class Wanted:
 
 def run(path: Path, wanted: Wanted, as_json: bool) -> int:
     """Ask the agent whose control socket is at `path`, and print. Raises ControlError."""
-    for text in _json(path, wanted) if as_json else _text(path, wanted):
-        if not _written(text):
-            return 0  # nobody reads any more
+    with understood(path):
+        for text in _json(path, wanted) if as_json else _text(path, wanted):
+            if not _written(text):
+                break  # nobody reads any more
     return 0
 
 

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from xflowd.edge.asking import ControlError, ask
 from xflowd.notices import counted
+from xflowd.watching.answers import understood
 from xflowd.watching.document import MOST_FLOWS, Flows
 from xflowd.watching.figures import printable, short
 from xflowd.watching.lines import Row, Table
@@ -140,8 +141,7 @@ def run(path: Path, top: Top, screen: Screen) -> int:
 
 def _ask(path: Path, top: Top, height: int) -> None:
     try:
-        top.take(ask(path, "flows", top.request(height), _PATIENCE_SECONDS))
+        with understood(path):
+            top.take(ask(path, "flows", top.request(height), _PATIENCE_SECONDS))
     except ControlError as error:
         top.miss(f"{error}; asking again")
-    except (KeyError, TypeError, ValueError):
-        top.miss(f"{path}: an agent of another version answers: restart it")
