@@ -24,7 +24,9 @@ def literal(text: str) -> str:
 
 
 def bold(text: str) -> str:
-    return rf"\fB{literal(text)}\fR" if text else ""
+    """In bold type, as what is typed is; no word of it is hyphenated."""
+    words = " ".join(rf"\%{word}" for word in literal(text).split())
+    return rf"\fB{words}\fR" if text else ""
 
 
 def italic(text: str) -> str:
@@ -39,8 +41,8 @@ class Page:
     _after_heading: bool = False
 
     def title(self, name: str, section: int, date: str, source: str, volume: str) -> None:
-        """The first line; then: no hyphens within words, which may be to be typed, and no stretched lines."""
-        self.lines += [f'.TH {name.upper()} {section} "{date}" "{source}" "{volume}"', ".nh", ".ad l"]
+        """The first line, and: no lines stretched to the margin, which would part what is to be typed."""
+        self.lines += [f'.TH {name.upper()} {section} "{date}" "{source}" "{volume}"', ".ad l"]
 
     def heading(self, text: str, *, level: int = 1) -> None:
         self.lines += [".SH" if level == 1 else ".SS", *_filled(text)]
@@ -63,7 +65,7 @@ class Page:
 
     def example(self, lines: Iterable[str]) -> None:
         self._part()
-        self.lines += [".RS 4", ".EX", *(_guarded(literal(line)) for line in lines), ".EE", ".RE"]
+        self.lines += [".RS 4", ".EX", *(_guarded(literal(line.expandtabs(4))) for line in lines), ".EE", ".RE"]
 
     def text(self) -> str:
         return "\n".join(self.lines) + "\n"

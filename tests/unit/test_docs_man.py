@@ -142,14 +142,15 @@ def test_what_no_man_page_can_show_is_refused(markdown: str, fault: str, monkeyp
 @pytest.mark.parametrize(
     ("markdown", "lines"),
     [
-        ("`a-b` 'c'\n", [".PP", r"\fBa\-b\fR 'c'"]),
+        ("`a-b` 'c'\n", [".PP", r"\fB\%a\-b\fR 'c'"]),
+        ("`a b`\n", [".PP", r"\fB\%a \%b\fR"]),
         (".x and \\\\y\n", [".PP", r"\&.x and \(rsy"]),
         ("'x\n", [".PP", r"\&'x"]),
         ("```\n.x 'y' \\z\n```\n", [".PP", ".RS 4", ".EX", r"\&.x \(aqy\(aq \(rsz", ".EE", ".RE"]),
         ("## One\n\ntext [b](c.md)\n", [".SH", "One", "text b"]),
         (
             "| key | unit | meaning |\n|---|---|---|\n| `a` | s | that |\n",
-            [".TP", r"\fBa\fR", "Unit: s.", ".IP", "that"],
+            [".TP", r"\fB\%a\fR", "Unit: s.", ".IP", "that"],
         ),
         ("2 → 3 \u00d7 4\n", [".PP", r"2 \(-> 3 \(mu 4"]),
     ],
