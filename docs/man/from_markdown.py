@@ -20,16 +20,13 @@ class UnwritableError(ValueError):
     """There is no form in a man page for this; the message says for what, and where."""
 
 
-def write(page: Page, markdown: str, *, deeper: int = 0) -> None:
-    """Add `markdown` to `page`. Its title, a heading of the first level, is left out; `##` is a section.
-
-    `deeper`: by how many levels the headings go down.
-    """
+def write(page: Page, markdown: str) -> None:
+    """Add `markdown` to `page`. Its title, a heading of the first level, is left out; `##` is a section."""
     tokens = iter(_PARSER.parse(markdown))
     for token in tokens:
         match token.type:
             case "heading_open":
-                _heading(page, int(token.tag[1]) - 1 + deeper, next(tokens))
+                _heading(page, int(token.tag[1]) - 1, next(tokens))
             case "paragraph_open":
                 page.paragraph(_inline(next(tokens)))
             case "fence":
