@@ -59,6 +59,15 @@ def test_eighty_columns() -> None:
     ]
 
 
+def test_two_lines_at_their_longest_stay_in_eighty_columns() -> None:
+    longest = {**LONG, "destinationIPv6Address": LONG["sourceIPv6Address"], "protocolIdentifier": 17,
+               "sourceTransportPort": 65535, "destinationTransportPort": 65535}  # fmt: skip
+    assert list(Table(80, NAMES).rows(row(longest))) == [
+        "UDP    [2001:db8:1234:5678:9abc:def0:1234:5678]:65535",
+        "    → [2001:db8:1234:5678:9abc:def0:1234:5678]:65535  1234 1.23M 9.88M   61  0.3",
+    ]
+
+
 def test_wider_terminals_show_more() -> None:
     assert "flags" in Table(90, NAMES).heading()
     assert Table(110, NAMES).row(row(FOUR)).endswith("...AP.SF lan→wan")

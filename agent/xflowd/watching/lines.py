@@ -81,9 +81,9 @@ class Table:
             return
         before = f"{protocol(row.flow):{_PROTOCOL}} " if self._with_protocol else ""
         yield f"{before}{source}"
-        room = 2 * self._endpoint + 3
-        right = self._right(self._texts(row))
-        yield f"{'':{len(before)}}{f'{self._arrow} {destination}':{room}}{right}".rstrip()
+        room, second = 2 * self._endpoint + 3, f"{self._arrow} {destination}"
+        indent = max(0, len(before) - max(0, len(second) - room))  # what comes after stays in its column
+        yield f"{'':{indent}}{second:{room}}{self._right(self._texts(row))}".rstrip()
 
     @property
     def _all(self) -> list[_Column]:
