@@ -2,68 +2,92 @@
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import os
-import sys
+import select
+import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from xflowd import loop
+from xflowd import logs, loop
 from xflowd.answering import answers
 from xflowd.collectors import CollectorSink, drain, identity
-from xflowd.config import Collector, Config, ConfigError, Sampling, SamplingMode, doubtful, is_pattern, unmatched
+from xflowd.config import (
+    Collector,
+    Config,
+    ConfigError,
+    Meter,
+    Sampling,
+    SamplingMode,
+    doubtful,
+    is_pattern,
+    unmatched,
+)
 from xflowd.config.problem import shown
+from xflowd.config.schema import Log
 from xflowd.edge import instance, network, privileges
 from xflowd.edge.asking import ControlError
 from xflowd.edge.clock import Clock, TimeNamespaceError, require_host_time
 from xflowd.edge.control import Server
 from xflowd.edge.kernel import Kernel
 from xflowd.edge.loading import LoadOptions
+from xflowd.edge.notify import Supervisor
 from xflowd.edge.signals import Signals
+from xflowd.exposing import Exposition, claim
 from xflowd.lasting import Lasting, Table, TakenError
 from xflowd.metering.flow import Place
 from xflowd.metering.instant import Instant
 from xflowd.metering.table import Records
+from xflowd.networks import Networks, with_devices
 from xflowd.notices import Notice, counted
 from xflowd.observing import ObservationPoints, buckets
 from xflowd.pipeline import Pipeline, Sink
-from xflowd.printing import Printer
 from xflowd.reporting import Baselines
 from xflowd.routes import Routes
 from xflowd.settings import StartError, load_options, metered, timeouts, with_default_interface
 from xflowd.summary import not_metered, summary
 from xflowd.systems import Systems, fault
 
+if TYPE_CHECKING:
+    from xflowd.printing import Printer
+
 log = logging.getLogger(__name__)
 
 _RESOLVE_AT_START_SECONDS = 2.0
 _LAST_WORDS_SECONDS = 3.0  # for what waits to be sent when the agent is told to stop
+_TRY_AGAIN_SECONDS = 1.0
+_MOST_LISTED = 8  # names of interfaces in a line
 
 
 class Agent:
     """Everything that lives as long as the agent runs, and one method for each thing that can happen to it."""
 
-    def __init__(self, config: Config, reread: Callable[[], Config], style: str) -> None:
+    def __init__(self, config: Config, reread: Callable[[], Config], style: str, supervisor: Supervisor) -> None:
         """`reread` gives the configuration as it is at SIGHUP; without a collector flows are printed in `style`."""
+        self.supervisor = supervisor
         self._reread, self._style = reread, style
         self.names: dict[int, str] = {}
         self._notice, self._troubles, self._pressed, self._relieved = Notice(), Notice(), Notice(), Notice()
+        self._unscraped, self._unnotified = Notice(), Notice()
         self._unslotted, self._was_pressed = (0, 0), False
         self._printer: Printer | None = None
         self.started_ns = time.monotonic_ns()
-        self._routes, self._systems = Routes(), Systems()
+        self.routes, self.systems = Routes(), Systems()
         present = network.interfaces()
-        self.config = with_default_interface(config)
+        self._networks = Networks()
+        self.config, self._named = self._with_networks(config)
         self._warn(present)
         self._lasting = Lasting(instance.name())
         self._journal = self._lasting.journal
         try:
+            self.exposition = Exposition(self, claim(self.config.metrics.listen))
             self._take_over(present)
         except BaseException:
             self._give_back()
@@ -77,6 +101,7 @@ class Agent:
         """
         try:
             self._wait_for_names()
+            self.supervisor.ready(self._doing())
             loop.run(self, signals)
         except BaseException:
             self._leave()
@@ -88,6 +113,7 @@ class Agent:
 
     def close(self) -> None:
         """Take the programs off, end and send what they have counted, leave nothing behind."""
+        self.supervisor.stopping("sending what is in the table")
         self.points.close()
         self.pipeline.kernel.wait_grace_period()
         self.pipeline.flush(self.clock.now())
@@ -119,7 +145,8 @@ class Agent:
             self.pipeline.kernel.adjust_clock()
         except OSError as error:
             self._troubles.tell(str(error), now.monotonic_ns)
-        self._routes.follow(now.monotonic_ns)
+        self.routes.follow(now.monotonic_ns)
+        self._follow_networks(now.monotonic_ns)
         outcomes = self.pipeline.outcomes()
         ignored = not_metered(outcomes)
         for collector in self.collectors:
@@ -128,6 +155,11 @@ class Agent:
         self._tell_pressure(outcomes, now)
         self.control.serve(now.monotonic_ns)
         self._notice.tell(_told("control socket", self.control.told()), now.monotonic_ns)
+        self.supervisor.status(self._doing())
+        self._unnotified.tell(_told("service manager", self.supervisor.told()), now.monotonic_ns)
+        logs.catch_up(now.monotonic_ns)
+        self.exposition.server.serve(now.monotonic_ns)
+        self._unscraped.tell(self.exposition.told(), now.monotonic_ns)
 
     def push(self) -> int | None:
         """Send some of what waits. Returns when to do so again (monotonic ns), None if nothing waits."""
@@ -137,6 +169,7 @@ class Agent:
 
     def follow_interfaces(self) -> bool:
         """Look at the interfaces again; where the system does not say which there are, that is for another time."""
+        self._networks.hurry()
         try:
             self._follow(network.interfaces())
         except OSError as error:
@@ -146,24 +179,50 @@ class Agent:
 
     def reload(self) -> None:
         """Read the configuration again. One with faults changes nothing."""
+        self.supervisor.reloading(time.monotonic_ns())
+        claimed = None
         try:
             present = network.interfaces()
-            config = with_default_interface(self._reread())
+            config, named = self._with_networks(self._reread())
+            claimed = self.exposition.claim(config.metrics.listen)
             self._reload_programs(load_options(config, metered(config, present)))
         except (ConfigError, StartError, OSError) as error:
-            log.error("configuration not read again, going on as before: %s", error)
+            self._refuse(error)
+            self._keep_exposition(claimed)
             return
-        before, self.config = self.config, config
+        before, self.config, self._named = self.config, config, named
+        self.exposition.move(config.metrics.listen, claimed)
         self._reload_collectors(before)
         self.pipeline.configure(timeouts(config), self._sinks())
-        self._systems.reload(config.meter.as_table)
+        self.systems.reload(config.meter.as_table)
         self._warn(present)
         if before.meter.hook is not config.meter.hook:
             self.points.close()
         if before.agent != config.agent:
             log.warning("[agent] counts at the start only: restart, no packet is missed by it")
         self._follow(present)
-        log.info("configuration read again")
+        log.info("configuration read again", extra=logs.ANSWER)
+        self.supervisor.ready(self._doing())
+
+    def _refuse(self, error: Exception) -> None:
+        """A configuration that changes nothing: a line for each of its faults."""
+        faults = error.problems if isinstance(error, ConfigError) else [error]
+        for one in faults:
+            log.error("configuration not read again, going on as before: %s", one, extra=logs.ANSWER)
+        self.supervisor.ready(f"{self._doing()}; configuration not read again: {faults[0]}")
+
+    def _keep_exposition(self, claimed: socket.socket | None) -> None:
+        try:
+            self.exposition.keep(claimed)
+        except StartError as error:
+            log.error("%s", error)
+
+    def _doing(self) -> str:
+        """For whoever asks the service manager."""
+        places = self.points.places()
+        names = sorted({self.names.get(index, str(index)) for index, _ in places})
+        listed = ", ".join(names) if len(names) <= _MOST_LISTED else counted(len(names), "interface")
+        return f"metering {listed or 'no interface'} for {counted(len(self.collectors), 'collector')}"
 
     def _take_over(self, present: list[network.Interface]) -> None:
         """Go on where an agent before this one was killed, or begin."""
@@ -195,7 +254,7 @@ class Agent:
     def _read_systems(self) -> None:
         """With the rights that reading them again will have."""
         try:
-            self._systems.load(self.config.meter.as_table)
+            self.systems.load(self.config.meter.as_table)
         except OSError as error:
             self.control.close()
             raise StartError(f"[meter] as_table: {fault(error)}") from None
@@ -209,7 +268,7 @@ class Agent:
             self._sinks(),
             self._journal,
             own=self._own_traffic,
-            lookups=(self._routes, self._systems),
+            lookups=(self.routes, self.systems),
             table=first.number,
         )
         now = self.clock.now()
@@ -265,6 +324,8 @@ class Agent:
 
     def _give_back(self) -> None:
         """The start failed: an agent before this one has left what is there, or nobody has."""
+        if hasattr(self, "exposition"):
+            self.exposition.server.close()
         if self._lasting.found:
             self._lasting.leave()
             return
@@ -274,6 +335,7 @@ class Agent:
 
     def _leave(self) -> None:
         """Go, and leave everything to the next agent."""
+        self.supervisor.stopping("leaving the table to the next agent")
         self._close_all()
         self._lasting.leave()
 
@@ -281,14 +343,17 @@ class Agent:
         for collector in self.collectors:
             collector.close()
         self.control.close()
+        self.exposition.server.close()
         self.watch.close()
-        self._routes.close()
+        self.routes.close()
         self.pipeline.kernel.close()
 
     def _sinks(self) -> list[Sink]:
         if self.collectors:
             return list(self.collectors)
         if self._printer is None:
+            from xflowd.printing import Printer  # noqa: PLC0415 - for who has no collector
+
             self._printer = Printer(self._style, self.names, self.config.elements)
         self._printer.sampling_interval = self.config.sampling.rate
         return [self._printer]
@@ -313,6 +378,22 @@ class Agent:
             self.baselines.add(come, network.counters({index for index, _ in come}))
         if come or before != self.points.places():
             self._journal.commit()
+
+    def _with_networks(self, config: Config) -> tuple[Config, Meter]:
+        """The configuration with the devices of its networks, and the meter without them."""
+        config = with_default_interface(config)
+        return with_devices(config, self._networks), config.meter
+
+    def _follow_networks(self, now_ns: int) -> None:
+        """Meter the devices that networks have now."""
+        try:
+            changed = self._networks.follow(self._named, now_ns)
+        except OSError as error:
+            self._troubles.tell(f"[meter] network, going on as before: {error}", now_ns)
+            return
+        if changed:
+            self.config = replace(self.config, meter=self._networks.resolved(self._named))
+            self.follow_interfaces()
 
     def _keep_counters_apart(self, present: list[network.Interface]) -> None:
         """Interfaces that come can need more counters than there are: each is to have its own."""
@@ -358,7 +439,7 @@ class Agent:
     def _warn(self, present: list[network.Interface]) -> None:
         for pattern in unmatched(self.config.meter.interfaces, [interface.name for interface in present]):
             log.warning("no interface matches %s now: it is metered when it appears", shown(pattern))
-        for doubt in doubtful(self.config):
+        for doubt in (*self._networks.doubts(self.config.meter.network), *doubtful(self.config)):
             log.warning("%s", doubt)
 
     def _wait_for_names(self) -> None:
@@ -427,15 +508,54 @@ def _control_server(agent: Agent) -> Server:
 
 def run(config: Config, reread: Callable[[], Config], style: str) -> int:
     """Run until told to stop; the exit code."""
+    supervisor = Supervisor()
+    if not config.agent.enabled:
+        logs.fail("enabled = 0 in [agent]: nothing is metered")
+        return 2 if supervisor.is_there else 0  # which a service is not started again after
+    if supervisor.is_there:
+        faulthandler.enable()  # where it was stuck, when a watchdog aborts it
     with Signals() as signals:
         try:
+            _log_to(config.agent.log)
             require_host_time()
-            agent = Agent(config, reread, style)
+            agent = _started(lambda: Agent(config, reread, style, supervisor), supervisor, signals)
         except (StartError, TakenError, TimeNamespaceError) as error:
-            print(f"xflowd: {error}", file=sys.stderr)
+            logs.fail(error)
             return 2
+        if agent is None:
+            return 1
         agent.run(signals)
     return 0
+
+
+def _log_to(where: Log) -> None:
+    if where is Log.STDERR:
+        return
+    try:
+        logs.to_syslog()
+    except OSError as error:
+        mend = "start a syslog daemon, or set it to stderr"
+        raise StartError(f"[agent] log = syslog: {logs.DEV_LOG}: {error.strerror}; {mend}") from None
+
+
+def _started(start: Callable[[], Agent], supervisor: Supervisor, signals: Signals) -> Agent | None:
+    """An agent. As a service it tries until it can, for interfaces come late at boot; None: it was told to stop.
+
+    It tries once in any case: what one before it has left is to be cleaned up.
+    """
+    while True:
+        try:
+            return start()
+        except (StartError, TakenError, OSError) as error:
+            if not supervisor.is_there:
+                raise
+            supervisor.status(f"waiting: {error}")
+            log.error("%s; trying again each second", error)
+        logs.catch_up(time.monotonic_ns())
+        select.select([signals], [], [], _TRY_AGAIN_SECONDS)
+        signals.drain()
+        if signals.stop:
+            return None
 
 
 def _sampling(kernel: Kernel) -> Sampling:

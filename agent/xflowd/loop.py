@@ -29,13 +29,17 @@ class Loop:
 
     def seconds_to_wait(self) -> float:
         """Until the first of them is due."""
-        due = (self._look_ns, self._second_ns, self._push_ns, self._follow_ns)
+        due = (self._look_ns, self._second_ns, self._push_ns, self._follow_ns, self._agent.supervisor.due_ns)
         return max(0, min(one for one in due if one is not None) - time.monotonic_ns()) / 1e9
 
     def follow_soon(self) -> None:
         """Interfaces have changed, and more may be about to."""
         if self._follow_ns is None:
             self._follow_ns = max(time.monotonic_ns() + _SETTLE_NS, self._rested_ns)
+
+    def push(self) -> None:
+        """Send some of what waits, at once: what was asked for may have ended flows."""
+        self._push_ns = self._agent.push()
 
     def do_what_is_due(self) -> None:
         """Each of them once at most."""
@@ -64,7 +68,7 @@ def run(agent: Agent, signals: Signals) -> None:
     """Until a signal says to stop, or nobody reads any more what is printed."""
     loop = Loop(agent)
     with selectors.DefaultSelector() as selector:
-        for source in (agent.watch, signals, agent.control):
+        for source in (agent.watch, signals, agent.control, agent.exposition.server):
             selector.register(source, selectors.EVENT_READ)
         while not signals.stop and not agent.unheard:
             ready = {key.fileobj for key, _ in selector.select(loop.seconds_to_wait())}
@@ -74,8 +78,12 @@ def run(agent: Agent, signals: Signals) -> None:
             if agent.watch.changed():
                 loop.follow_soon()
             loop.do_what_is_due()
+            agent.supervisor.alive(time.monotonic_ns())
             if agent.control in ready:
                 agent.control.serve(time.monotonic_ns())
+                loop.push()
+            if agent.exposition.server in ready:
+                agent.exposition.server.serve(time.monotonic_ns())
 
 
 def _is_due(due_ns: int | None) -> bool:
