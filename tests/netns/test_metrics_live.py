@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pwd
 import re
 import sys
@@ -154,6 +155,11 @@ def test_a_reload_moves_it_and_one_that_cannot_be_changes_nothing(network: Netwo
     assert running.stop() == 0
 
 
+def pythonpath(network: Network) -> str:
+    """For env(1): modules of the test before all others."""
+    return f"PYTHONPATH={network.directory}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+
+
 def reload(running: Agent, count: int, line: str) -> None:
     running.hang_up()
     wait_until(lambda: Counter(told(running, line))[True] >= count, f"{count} times {line!r}")
@@ -208,16 +214,19 @@ def test_what_cannot_be_is_told_before_anything_is_attached(
         (network.directory / "prometheus_client.py").write_text(module)
     path = configuration(network, listen)
     with pytest.raises(RuntimeError, match=line) as caught:
-        network.router.run("env", f"PYTHONPATH={network.directory}", *COMMAND, "run", "-c", path)
+        network.router.run("env", pythonpath(network), *COMMAND, "run", "-c", path)
     assert "exited with 2" in str(caught.value)
     assert "metering" not in str(caught.value)
 
 
 def test_without_an_address_nothing_is_loaded_and_nobody_listens(network: Network) -> None:
-    running = Agent(network.router, "-c", configuration(network, ""))
-    maps = network.router.run("sh", "-c", "cat /proc/net/tcp /proc/net/tcp6 | grep -c ' 0A ' || true")
-    assert maps.strip() == "0"
-    assert "prometheus_client" not in running.log
+    (network.directory / "prometheus_client.py").write_text("raise SystemExit('loaded')\n")
+    running = network.router.start("env", pythonpath(network), *COMMAND, "run", "-c", configuration(network, ""))
+    running.wait_for_log("metering wan")
+    traffic.ping(network.a, B.host4, 3)
+    assert wait_until(lambda: "xflowd" in network.router.run(*COMMAND, "status"), "an answer")
+    listening = network.router.run("sh", "-c", "cat /proc/net/tcp /proc/net/tcp6 | grep -c ' 0A ' || true")
+    assert listening.strip() == "0"
     assert running.stop() == 0
 
 

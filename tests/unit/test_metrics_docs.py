@@ -73,6 +73,16 @@ def test_legends_have_labels_that_the_series_have(title: str, expression: str) -
     assert set(re.findall(r"\{\{(\w+)\}\}", legend)) <= labels
 
 
+def test_the_alerts_of_the_page_ask_for_what_there_is() -> None:
+    (rules,) = re.findall(r"```yaml\n(groups:.*?)```", PAGE, re.DOTALL)
+    assert rules.count("- alert:") == rules.count("expr:") == 5
+    assert set(NAME.findall(rules)) < METRICS.keys()
+    for name, matchers in re.findall(r"(xflowd_\w+)\{(.*?)\}", rules):
+        assert set(re.findall(r"(\w+)=~", matchers)) <= set(METRICS[name].labels)
+    for labels, name in re.findall(r"by \(([\w, ]+)\) \((?:rate|increase)\((\w+)", rules):
+        assert set(labels.split(", ")) <= {*METRICS[name].labels, "instance"}
+
+
 def test_each_panel_asks_the_data_source_that_is_chosen() -> None:
     for panel in PANELS:
         assert panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}

@@ -6,11 +6,16 @@ import http.client
 import socket
 import threading
 from collections.abc import Iterator, Mapping
+from types import SimpleNamespace
 
 import pytest
 
+from xflowd.config import Config, Metrics
+from xflowd.config import Endpoint as Address
 from xflowd.edge import http as serving
 from xflowd.edge.http import LONGEST_REQUEST, MOST_CLIENTS, Answer, Server, listening
+from xflowd.exposing import Exposition, claim
+from xflowd.settings import StartError
 
 BODY = b"xflowd_info 1\n"
 LONG = b"x" * (8 << 20)  # more than any socket buffer takes
@@ -192,6 +197,32 @@ def test_it_moves_and_answers_there_alone(endpoint: Endpoint) -> None:
     endpoint.server.listen(None)
     assert endpoint.server.address is None
     endpoint.serve()
+
+
+def test_a_reload_that_fails_leaves_it_where_it_was() -> None:
+    """From one address to all with the same port: the two overlap, so the old one has to go first."""
+    with socket.socket() as taken:  # a port that is free, at the time of asking
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    before, after = Address("127.0.0.1", port), Address("0.0.0.0", port)
+    exposition = Exposition(SimpleNamespace(config=Config(metrics=Metrics(before))), claim(before))  # type: ignore[arg-type]
+    try:
+        assert exposition.claim(before) is None
+        for _ in range(2):
+            claimed = exposition.claim(after)
+            assert exposition.server.address is None
+            exposition.keep(claimed)
+            assert exposition.server.address == ("127.0.0.1", port)
+        exposition.move(after, exposition.claim(after))
+        assert exposition.server.address == ("0.0.0.0", port)
+        with pytest.raises(StartError, match="Cannot assign requested address: give an address of this host"):
+            exposition.claim(Address("192.0.2.77", 1))
+        exposition.keep(None)
+        assert exposition.server.address == ("0.0.0.0", port)
+        exposition.move(None, exposition.claim(None))
+        assert exposition.server.address is None
+    finally:
+        exposition.server.close()
 
 
 def test_an_address_that_is_taken_or_not_here(endpoint: Endpoint) -> None:
