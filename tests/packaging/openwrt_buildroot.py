@@ -66,7 +66,8 @@ PKG_BUILD_DIR := $(BUILD_DIR)/pypi/$(PYPI_SOURCE_NAME)-$(PKG_VERSION)
 PYTHON = """\
 PYTHON3_PKG_DIR := /usr/lib/python3/site-packages
 define Py3Build/Compile
-\tcd $(PKG_BUILD_DIR) && $(HOST_PYTHON) -m build --no-isolation --skip-dependency-check --wheel --outdir wheel . >/dev/null
+\tcd $(PKG_BUILD_DIR) && $(HOST_PYTHON) -m build --no-isolation --skip-dependency-check --wheel --outdir wheel . \\
+\t\t>/dev/null
 \t$(HOST_PYTHON) -m installer --no-compile-bytecode --destdir=wheel-root $(PKG_BUILD_DIR)/wheel/*.whl
 \t$(INSTALL_DIR) $(PKG_INSTALL_DIR)$(PYTHON3_PKG_DIR) $(PKG_INSTALL_DIR)/usr/bin
 \tcp -R $$(dirname $$(find wheel-root -name '*.dist-info'))/. $(PKG_INSTALL_DIR)$(PYTHON3_PKG_DIR)/
