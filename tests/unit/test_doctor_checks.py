@@ -36,6 +36,7 @@ SOUND = {
     "proc/sys/net/core/bpf_jit_enable": "1",
     "proc/mounts": "bpf /sys/fs/bpf bpf rw 0 0",
     "proc/meminfo": "MemTotal: 9 kB\nMemAvailable: 524288 kB",
+    "etc/machine-id": "0123456789abcdef0123456789abcdef",
     "proc/self/status": "CapEff: 000000c000001000",
     "sys/class/net/wan/ifindex": "7",
 }
@@ -253,6 +254,15 @@ def test_two_agents_of_one_host_need_a_domain_each(tmp_path: Path) -> None:
     assert (grade, "give observation_domain in [collector office]" in text) == ("warning", True)
     named = replace(situation.config, collectors=(replace(OFFICE, observation_domain=7),))
     assert worst(found(sampling.check, replace(situation, config=named))) == []
+
+
+@pytest.mark.parametrize(("node", "grades"), [(0x02_11_22_33_44_55, []), (0x03_11_22_33_44_55, ["warning"])])
+def test_a_domain_that_changes(node: int, grades: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenWrt has no machine ID and a MAC address; a host with neither is given one at random, that of a group."""
+    monkeypatch.setattr("uuid.getnode", lambda: node)
+    rows = worst(found(sampling.check, host(tmp_path, {"etc/machine-id": ""})))
+    assert [grade for grade, _ in rows] == grades
+    assert worst(found(sampling.check, host(tmp_path / "named", {}))) == []
 
 
 def point(seen: int, counted: int, hook: str = "TC") -> Point:

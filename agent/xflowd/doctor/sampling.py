@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 
 from xflowd.config import Collector, ExportProtocol, SamplingMode
@@ -18,10 +19,8 @@ def check(situation: Situation) -> Iterator[Finding]:
     for collector in situation.config.collectors:
         yield _rate(situation, collector)
         yield from _templates(collector)
-        if agents > 1 and collector.observation_domain is None and collector.protocol is not ExportProtocol.NETFLOW5:
-            what = f"{agents} agents on this host export under the same observation domain, that of the host"
-            mend = f"give observation_domain in [collector {collector.name}] of each, another one for each agent"
-            yield warning(collector.name, what, mend)
+        if collector.observation_domain is None and collector.protocol is not ExportProtocol.NETFLOW5:
+            yield from _domain(situation, collector, agents)
 
 
 def _rate(situation: Situation, collector: Collector) -> Finding:
@@ -38,6 +37,22 @@ def _rate(situation: Situation, collector: Collector) -> Finding:
         what = f"{told.removesuffix(', and each record')}; no record has {_INTERVAL}: OpenNMS and Logstash read 1"
         return warning(collector.name, what, f"add {_INTERVAL} to [template {collector.template}]")
     return good(collector.name, f"{told}. nfdump multiplies by itself, pmacct with nfacctd_renormalize, tshark never")
+
+
+def _domain(situation: Situation, collector: Collector, agents: int) -> Iterator[Finding]:
+    """What is derived from the host has to be this host's alone, and the same after each start."""
+    key = f"observation_domain in [collector {collector.name}]"
+    if agents > 1:
+        what = f"{agents} agents on this host export under the same observation domain, that of the host"
+        yield warning(collector.name, what, f"give {key} of each, another one for each agent")
+    if not situation.read("/etc/machine-id") and _is_random(uuid.getnode()):
+        what = "neither /etc/machine-id nor a MAC address: the observation domain is another one after each start"
+        yield warning(collector.name, what, f"systemd-machine-id-setup, or give {key}")
+
+
+def _is_random(node: int) -> bool:
+    """Where Python finds no MAC address, it makes one up, as that of a group (RFC 9562 6.10)."""
+    return bool(node >> 40 & 1)
 
 
 def _templates(collector: Collector) -> Iterator[Finding]:
