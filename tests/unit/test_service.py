@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -53,6 +54,36 @@ def test_the_unit_is_hardened() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_systemd_hears_that_it_is_ready_and_alive() -> None:
+    assert directive("Type") == ["notify"]
+    (seconds,) = directive("WatchdogSec")
+    assert 30 <= int(seconds) <= 120, "longer than the longest turn of the loop, shorter than a table takes to fill"
+    assert directive("StandardError") == ["journal"], "its default is StandardOutput, which is null"
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("[collector office]\naddress = 192.0.2.10\n", 0),
+        ("# a comment\n \t[collector x]\n", 0),
+        ("", 1),
+        ("#[collector office]\n", 1),
+        ("[meter]\ninterfaces = collector\n", 1),
+        (None, 1),
+    ],
+)
+def test_nothing_is_started_before_there_is_a_collector(tmp_path: Path, text: str | None, code: int) -> None:
+    """The condition as the unit has it, on a file of our own."""
+    path = tmp_path / "xflowd.conf"
+    if text is not None:
+        path.write_text(text)
+    (condition,) = directive("ExecCondition")
+    command = shlex.split(condition.replace("/etc/xflowd.conf", str(path)))
+    done = systemd(*command)
+    assert done.returncode == code
+    assert ("add one and say systemctl start xflowd" in done.stderr) == bool(code)
+
+
 def test_the_agent_is_given_what_it_keeps_and_never_root() -> None:
     assert KEPT
     assert [set(line.split()) for line in directive("AmbientCapabilities")] == [KEPT]
@@ -75,6 +106,8 @@ def test_every_right_has_its_reason_beside_it(name: str) -> None:
 def test_a_crash_leaves_what_the_next_start_needs() -> None:
     assert directive("Restart") == ["always"]
     assert directive("StartLimitIntervalSec") == ["0"]
+    assert directive("RestartKillSignal") == ["SIGQUIT"], "a restart leaves the table to the next agent"
+    assert directive("RestartPreventExitStatus") == ["2"], "wrong use and a wrong configuration stay wrong"
     assert directive("RuntimeDirectory") == ["xflowd"]
     assert directive("RuntimeDirectoryPreserve") == ["yes"]
     assert not directive("ExecStopPost"), "nothing takes pins away behind the agent's back"
