@@ -132,6 +132,7 @@ def test_without_rights_it_says_so_and_goes_on(network: Network) -> None:
     network.directory.chmod(0o755)
     _, rows = doctor(network, path, "setpriv", "--bounding-set=-all", "--inh-caps=-all")
     assert graded(rows, "this process lacks CAP_NET_ADMIN, CAP_PERFMON, CAP_BPF") == ["warning"]
+    assert graded(rows, "who is at the TC hook is told to root alone") == ["warning"] * 4
 
 
 def test_somebody_elses_xdp_program_hides_packets_until_it_is_taken_off(network: Network, programs: Path) -> None:
@@ -175,6 +176,16 @@ def test_a_tc_program_before_ours_is_told_from_one_behind(
     other.kill()
     assert graded(doctor(network, path)[1], "watch_all") == []
     assert running.stop() == 0
+
+
+def test_a_filter_of_clsact_runs_behind_ours(network: Network, programs: Path) -> None:
+    """Since Linux 6.6; before, priorities count, and tests/unit/test_doctor_checks.py has those."""
+    path = configuration(network)
+    network.router.run("tc", "qdisc", "add", "dev", "lan", "clsact")
+    network.router.run(*f"tc filter add dev lan ingress pref 7 bpf da obj {programs} sec tc".split())
+    assert graded(doctor(network, path)[1], "ingress: a tc filter of priority 7 runs after xflowd's") == ["good"]
+    network.router.run("tc", "qdisc", "del", "dev", "lan", "clsact")
+    assert graded(doctor(network, path)[1], "a tc filter") == []
 
 
 def test_a_path_too_narrow_for_max_payload(network: Network) -> None:

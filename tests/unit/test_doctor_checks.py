@@ -19,7 +19,7 @@ import pytest
 
 from xflowd import status
 from xflowd.config import Collector, Config, Endpoint, ExportProtocol, Hook, Meter, Sampling, SamplingMode
-from xflowd.doctor import accounts, clock, endpoint, interfaces, kernel, offloads, rights, sampling
+from xflowd.doctor import accounts, clock, endpoint, interfaces, kernel, offloads, programs, rights, sampling
 from xflowd.doctor.examination import CHECKS
 from xflowd.doctor.finding import Finding, Grade, bad, good, warning
 from xflowd.doctor.situation import Situation
@@ -398,6 +398,26 @@ def test_why_tc(tmp_path: Path) -> None:
     by_hand = replace(config, meter=replace(config.meter, hook=Hook.TC))
     rows = found(interfaces.check, host(tmp_path, {}, config=by_hand, present=[WAN]))
     assert any("hook = tc in [meter]" in text for _, text in rows)
+
+
+FILTERS = [
+    ([(10, None), (49152, 1)], [("warning", "a tc filter of priority 10 runs before xflowd's")]),
+    ([(49151, 1), (49152, 2)], [("good", "a tc filter of priority 49152, theirs (number 2), runs after xflowd's")]),
+    ([(49152, 1)], []),
+]
+
+
+@pytest.mark.parametrize(("filters", "expected"), FILTERS)
+def test_filters_before_linux_6_6(
+    filters: list[tuple[int, int | None]], expected: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ours is program 1, number 2 is somebody else's: what netlink says where there is no tcx."""
+    names = {1: "tc_ingress", 2: "theirs"}
+    monkeypatch.setattr(programs, "filters_at", lambda *_: filters)
+    monkeypatch.setattr(programs, "named", lambda number: programs.Program(number, names[number]))
+    rows = [(one.grade.value, one.what) for one in programs._clsact(WAN, "ingress")]
+    assert [grade for grade, _ in rows] == [grade for grade, _ in expected]
+    assert all(words in what for (_, what), (_, words) in zip(rows, expected, strict=True))
 
 
 def test_an_endpoint_without_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

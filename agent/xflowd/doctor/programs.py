@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes as c
+import errno
 import os
 import time
 from collections.abc import Iterator
@@ -11,14 +12,16 @@ from pathlib import Path
 
 from xflowd.doctor.finding import Finding, good, warning
 from xflowd.doctor.situation import Situation
-from xflowd.edge import libbpf
+from xflowd.edge import attach, libbpf
 from xflowd.edge.loading import PROGRAMS
 from xflowd.edge.network import Interface
+from xflowd.hooks import DIRECTION_NAMES
 
 _MOST_PROGRAMS = 64  # at one tcx hook: BPF_MPROG_MAX of the kernel
 _NAME_OCTETS = 15  # BPF_OBJ_NAME_LEN, less the closing NUL
 _OURS = {name[:_NAME_OCTETS] for name in PROGRAMS}
 _HOLDERS_SECONDS = 2.0  # for looking through the descriptors of all processes
+_WAYS = {name: way for way, name in DIRECTION_NAMES.items()}
 _HOOKS = {"ingress": libbpf.BPF_TCX_INGRESS, "egress": libbpf.BPF_TCX_EGRESS}
 
 
@@ -83,18 +86,53 @@ def _is_ours(situation: Situation, interface: Interface, number: int) -> bool:
 
 
 def _tc(interface: Interface) -> Iterator[Finding]:
-    """tcx runs in order: ours is first, and whoever attaches before it later can end the chain."""
     for direction, hook in _HOOKS.items():
-        found = [named(number) for number in tcx_at(interface.index, hook)]
-        ours = next((place for place, one in enumerate(found) if one.ours), len(found))
-        for place, one in enumerate(found):
-            if one.ours or not one.name:
-                continue
-            if place < ours < len(found):
-                what = f"{direction}: TC program {one}{_by(one.number)} runs before xflowd's and may hide packets"
-                yield warning(interface.name, what, "restart the agent: it attaches before all others")
-            else:
-                yield good(interface.name, f"{direction}: TC program {one}{_by(one.number)} runs after xflowd's")
+        try:
+            found = [named(number) for number in tcx_at(interface.index, hook)]
+        except PermissionError:
+            yield warning(interface.name, f"{direction}: who is at the TC hook is told to root alone", "ask as root")
+            continue
+        yield from _tcx(interface.name, direction, found)
+        yield from _clsact(interface, direction)
+
+
+def _tcx(where: str, direction: str, found: list[Program]) -> Iterator[Finding]:
+    """tcx runs in order: ours is first, and whoever attaches before it later can end the chain."""
+    ours = next((place for place, one in enumerate(found) if one.ours), len(found))
+    for place, one in enumerate(found):
+        if not one.name:
+            yield warning(where, f"{direction}: {one} is at the TC hook; its name is told to root alone", "ask as root")
+        elif place < ours < len(found):
+            what = f"{direction}: TC program {one}{_by(one.number)} runs before xflowd's and may hide packets"
+            yield warning(where, what, "restart the agent: it attaches before all others")
+        elif not one.ours:
+            yield good(where, f"{direction}: TC program {one}{_by(one.number)} runs after xflowd's")
+
+
+def _clsact(interface: Interface, direction: str) -> Iterator[Finding]:
+    """Filters of clsact run behind all of tcx; before Linux 6.6 ours is one of them, by its priority."""
+    found = [
+        (priority, named(number) if number else None) for priority, number in filters_at(interface.index, direction)
+    ]
+    ours = next((priority for priority, one in found if one and one.ours), None)
+    for priority, one in found:
+        if one and one.ours:
+            continue
+        told = f"{direction}: a tc filter of priority {priority}" + (f", {one}," if one else "")
+        if ours is not None and priority < ours:
+            mend = f"tc filter show dev {interface.name} {direction}: give it a priority above {ours}"
+            yield warning(interface.name, f"{told} runs before xflowd's and may hide packets", mend)
+        else:
+            yield good(interface.name, f"{told} runs after xflowd's")
+
+
+def filters_at(index: int, direction: str) -> list[tuple[int, int | None]]:
+    """Priority and program's number, where it has one, of clsact's filters; none where they cannot be asked for."""
+    try:
+        found = attach._filters(index, _WAYS[direction])
+        return [(priority, number) for handle, priority, number in found if handle]  # 0: the priority itself
+    except (ImportError, OSError):
+        return []
 
 
 def xdp_at(index: int) -> int:
@@ -106,11 +144,16 @@ def xdp_at(index: int) -> int:
 
 
 def tcx_at(index: int, hook: int) -> list[int]:
-    """The numbers of the programs at an interface's tcx hook, in order; none before Linux 6.6."""
+    """The numbers of the programs at an interface's tcx hook, in order; none before Linux 6.6.
+
+    Raises PermissionError without CAP_NET_ADMIN.
+    """
     numbers, count, flags = (c.c_uint32 * _MOST_PROGRAMS)(), c.c_uint32(_MOST_PROGRAMS), c.c_uint32()
     try:
         libbpf.call("bpf_prog_query", index, hook, 0, c.byref(flags), numbers, c.byref(count))
-    except libbpf.LibbpfError:
+    except libbpf.LibbpfError as error:
+        if error.errno in (errno.EPERM, errno.EACCES):
+            raise PermissionError(error.errno, error.strerror) from None
         return []
     return list(numbers[: count.value])
 
