@@ -827,6 +827,8 @@ static __always_inline void meter(void *ctx, enum hook hook, struct packet *pack
 		return;
 	}
 	if (hook != HOOK_XDP) {
+		if (config.details) /* without them there are few ways on from here */
+			packet->octets = forget(packet->octets);
 		if (is_gso(packet))
 			packets = count_segments(ctx, point, key, packet, packets);
 		packets = forget(packets);
