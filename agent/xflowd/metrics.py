@@ -88,7 +88,7 @@ METRICS: dict[str, Metric] = {
         Metric("xflowd_table_free_slots", "gauge", "flows", "for which there is room"),
         Metric("xflowd_table_slots", "gauge", "flows", "max_flows"),
         Metric("xflowd_sink_failed_flows_total", "counter", "flows", "lost for a collector by a fault of xflowd"),
-        Metric("xflowd_unknown_prefix_lookups_total", "counter", "lookups", "of prefix lengths, beyond the limit"),
+        Metric("xflowd_flows_without_prefix_length_total", "counter", "flows", "that the kernel was not asked of"),
         Metric("xflowd_as_table_skipped_lines", "gauge", "lines", "of as_table, when it was read last"),
         Metric("xflowd_active_timeout_seconds", "gauge", "seconds", "active_timeout"),
         Metric("xflowd_idle_timeout_seconds", "gauge", "seconds", "idle_timeout"),
@@ -225,7 +225,7 @@ def _table(figures: Figures) -> Iterator[Sample]:
     yield "xflowd_table_free_slots", (), flows["free"]
     yield "xflowd_table_slots", (), flows["slots"]
     yield "xflowd_sink_failed_flows_total", (), figures.sink_failures
-    yield "xflowd_unknown_prefix_lookups_total", (), figures.without_prefix_length
+    yield "xflowd_flows_without_prefix_length_total", (), figures.without_prefix_length
     yield "xflowd_as_table_skipped_lines", (), figures.as_table_faulty_lines
     yield "xflowd_active_timeout_seconds", (), timeouts["active"]
     yield "xflowd_idle_timeout_seconds", (), timeouts["idle"]
