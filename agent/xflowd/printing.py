@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from xflowd.edge.terminal import JsonLines, Table, terminal_size
+from xflowd.edge.terminal import Columns, JsonLines, Table, terminal_size
 from xflowd.exporting.catalogue import DEFAULT_WORD, IP_VERSIONS, fields_text
 from xflowd.exporting.clock import message_clock
 from xflowd.exporting.fillers import RecordContext
@@ -31,7 +31,10 @@ class Printer:
     """Prints flows as they end: the records are those of IPFIX, with `elements` where they are chosen."""
 
     def __init__(self, style: str, names: Mapping[int, str], elements: Sequence[str] = ()) -> None:
-        self._output, self._names = output(style, names), names
+        self._output: Table | JsonLines | Columns = output(style, names)
+        if elements and style != "json":
+            self._output = Columns(sys.stdout)
+        self._names = names
         self._templates = {version: _template(version, elements or (DEFAULT_WORD,)) for version in IP_VERSIONS}
         self.sampling_interval = 1
         self.portion = _PORTION

@@ -18,10 +18,11 @@ from xflowd.edge.kernel import Kernel
 from xflowd.edge.terminal import Progress
 from xflowd.metering.instant import Instant
 from xflowd.notices import counted
-from xflowd.pipeline import Pipeline, Sink
+from xflowd.pipeline import Lookup, Pipeline, Sink
 from xflowd.printing import Printer
 from xflowd.settings import load_options, timeouts
 from xflowd.summary import packets as packets_line
+from xflowd.systems import Systems, fault
 
 _TICK_NS = 1_000_000_000
 _LONGEST_FRAME = 2048  # of a test run; octets are counted by the IP header, so no more is needed
@@ -37,9 +38,16 @@ _INTERFACE = {1: "replay"}  # a test run has the loopback's index
 class Replay:
     """One capture on its way through the meter."""
 
-    def __init__(self, config: Config, sinks: list[Sink], collectors: Sequence[CollectorSink] = ()) -> None:
+    def __init__(
+        self,
+        config: Config,
+        sinks: list[Sink],
+        collectors: Sequence[CollectorSink] = (),
+        lookups: Sequence[Lookup] = (),
+    ) -> None:
         self.kernel = Kernel(replace(load_options(config, []), replayed_clock=True, programs=_PROGRAMS))
-        self.pipeline = Pipeline(self.kernel, timeouts(config), sinks, Journal(memoryview(bytearray(OCTETS))))
+        journal = Journal(memoryview(bytearray(OCTETS)))
+        self.pipeline = Pipeline(self.kernel, timeouts(config), sinks, journal, lookups=lookups)
         self._collectors, self._clock = collectors, Clock()
         self.skipped: Counter[str] = Counter()
         self.read = 0
@@ -88,7 +96,7 @@ def run(path: str, config: Config, style: str) -> int:
         if not collector.ready(Instant(0, 0)):
             collector.wait(_RESOLVE_SECONDS)
     _require_readable(path)
-    replay = Replay(config, sinks, collectors)
+    replay = Replay(config, sinks, collectors, [_systems(config)])
     faults = _feed(replay, path)
     replay.finish()
     _report(replay, collectors)
@@ -97,6 +105,17 @@ def run(path: str, config: Config, style: str) -> int:
     if faults:
         print(f"xflowd: {faults}", file=sys.stderr)
     return 1 if faults else 0
+
+
+def _systems(config: Config) -> Systems:
+    """AS numbers are of a file; prefix lengths and next hops are not looked up: they would be this host's."""
+    systems = Systems()
+    try:
+        systems.load(config.meter.as_table)
+    except OSError as error:
+        mend = "name a readable file, or leave it out"
+        raise ConfigError([Problem("[meter] as_table", fault(error), mend)]) from None
+    return systems
 
 
 def _require_readable(path: str) -> None:

@@ -41,7 +41,7 @@ class Routes:
 
     @property
     def unasked(self) -> int:
-        """Look-ups that were not made: more than the kernel is asked of in a second."""
+        """Flows without a prefix length or two, because the kernel is asked no more in a second."""
         return self._unasked
 
     def close(self) -> None:
@@ -72,25 +72,28 @@ class Routes:
             policy.fill(flows)
             return
         try:
-            flows["destination_prefix_length"] = self._asked(questions.there(flows, by_port=policy.by_port)).clip(0)
+            lengths, missed = self._asked(questions.there(flows, by_port=policy.by_port))
+            flows["destination_prefix_length"] = lengths.clip(0)
             way_back = questions.back(flows, by_port=policy.by_port)
-            lengths = self._asked(way_back)
+            lengths, missed_back = self._asked(way_back)
+            missed |= missed_back
             refused = np.flatnonzero(lengths < 0)
-            lengths[refused] = self._asked(questions.plain(way_back[refused]))
+            lengths[refused], missed_plain = self._asked(questions.plain(way_back[refused]))
+            missed[refused] |= missed_plain
             flows["source_prefix_length"] = lengths.clip(0)
+            self._unasked += int(np.count_nonzero(missed))
         except OSError as error:
             self._fault, self._stale = str(error), True
 
-    def _asked(self, asked: Records) -> npt.NDArray[np.int16]:
-        """What the kernel answers, -1 where it has no route; but 0 behind the most that it is asked in a second."""
+    def _asked(self, asked: Records) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.bool_]]:
+        """What the kernel answers, -1 where it has no route; and which questions were too many for this second: 0."""
         distinct, which = questions.distinct(asked)
         lengths = np.zeros(len(distinct), np.int16)
         room = max(0, self._room)
         self._room -= len(distinct)
         lengths[:room] = self._answers.lengths(distinct[:room])
         lengths[~distinct["destination_address"].any(axis=1)] = 0  # to the kernel, none is this host
-        self._unasked += int(np.count_nonzero(which >= room))
-        return lengths[which]
+        return lengths[which], which >= room
 
     def _read(self) -> None:
         began_ns = time.monotonic_ns()

@@ -224,6 +224,29 @@ def test_replay_prints_what_is_chosen(captures: Path) -> None:
     assert (labelled["fragmentFlags"], labelled["tcpAckTotalCount"]) == (0x40, 1)
 
 
+def test_replay_prints_a_column_for_each_element(captures: Path) -> None:
+    """Also without --format json: the table for people has the usual columns only where nothing is chosen."""
+    elements = ["sourceIPv4Address", "packetDeltaCount", "minimumTTL"]
+    done = xflowd("replay", captures / "ajp.pcap", "-k", "ip", "-e", ",".join(elements))
+    assert done.returncode == 0, done.stderr
+    head, *flows = [line.split() for line in done.stdout.splitlines()]
+    assert head == elements
+    assert sorted(flows) == [["172.29.9.146", "14", "64"], ["172.29.9.147", "12", "64"]]
+
+
+def test_replay_tells_autonomous_systems(captures: Path, tmp_path: Path) -> None:
+    """From the file of as_table; without the file it does not begin."""
+    path, systems = tmp_path / "x.conf", tmp_path / "as.txt"
+    path.write_text(f"[meter]\nas_table = {systems}\n")
+    arguments = ("replay", captures / "ajp.pcap", "-c", path, "-e", "bgpSourceAsNumber", "-k", "ip", "--format", "json")
+    done = xflowd(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"xflowd: [meter] as_table: {systems}: No such file or directory" in done.stderr
+    systems.write_text("172.29.9.146/32 64496\n")
+    flows = [json.loads(line)["bgpSourceAsNumber"] for line in xflowd(*arguments).stdout.splitlines()]
+    assert sorted(flows) == [0, 64496]
+
+
 def test_replay_tells_the_tunnel_that_it_opens(captures: Path, tmp_path: Path) -> None:
     """102 pings of 84 octets in GTP-U, all of endpoint 1."""
     path = tmp_path / "x.conf"

@@ -28,11 +28,12 @@ class JsonLines:
         names = array.dtype.names or ()
         pairs = ", ".join(f"{json.dumps(name).replace('%', '%%')}: %s" for name in names)
         line = f"{{{pairs}}}\n"
-        columns = [_values(name, array[name]) for name in names]
+        columns = [values(name, array[name]) for name in names]
         self._output.write("".join([line % row for row in zip(*columns, strict=True)]))
 
 
-def _values(name: str, column: texts.Column) -> list[str]:
+def values(name: str, column: texts.Column) -> list[str]:
+    """The column of an element as JSON, value by value."""
     unit, kind = texts.time_unit_ms(name), column.dtype.kind
     if texts.is_octets(column):
         return [f'"{text}"' for text in texts.of_octets(name, column)]
