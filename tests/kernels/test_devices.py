@@ -77,8 +77,8 @@ STREAMS = [
     _from_router("dummy", 4007, ("dummy", EGRESS, 0)),
     _to_router("bridge", 4008, ("port", INGRESS, 0), ("bridge", INGRESS, 0)),
     _from_router("bridge", 4009, ("bridge", EGRESS, 0), ("port", EGRESS, 0)),
-    _to_router("ppp", 4010, ("ppp0", INGRESS, 0)),
-    _from_router("ppp", 4011, ("ppp0", EGRESS, 0)),
+    _to_router("ppp", 4010, ("lan", INGRESS, 0), ("ppp0", INGRESS, 0)),
+    _from_router("ppp", 4011, ("ppp0", EGRESS, 0), ("lan", EGRESS, 0)),
     _to_router(
         "qinq", 4012, ("lan", INGRESS, SERVICE_TAG), ("service", INGRESS, CUSTOMER_TAG), ("customer", INGRESS, 0)
     ),

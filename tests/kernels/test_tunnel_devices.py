@@ -151,17 +151,24 @@ def _live(network: Network, far: Namespace, addresses: dict[str, tuple[str, str]
     for name in ("lan", *addresses):
         agent.wait_for_log(rf"metering {name} egress\b", timeout=_LONGEST_SECONDS)
     seen = {}
-    for name, (here, there) in addresses.items():
+    for name, ends in addresses.items():
         before = settled(far)
-        _send(network.router, here, there)
-        _send(far, there, here)
-        traffic.ping(far, here, 3)
-        traffic.tcp(far, network.router, here, OCTETS)
+        _pass(network.router, far, *ends, connect=tunnels == "outer")
         seen[name] = settled(far).since(before)
     exit_code = agent.stop()
     network.collector.wait_until_read(COLLECTOR_PORT)
     nfcapd.stop()
     return Life(nfcapd.flows(), seen, _names(network.router), exit_code, agent.log)
+
+
+def _pass(router: Namespace, far: Namespace, here: str, there: str, *, connect: bool) -> None:
+    """Datagrams either way, and iperf3 or ping: a process takes seconds in an emulator, so that each has its life."""
+    _send(router, here, there)
+    _send(far, there, here)
+    if connect:
+        traffic.tcp(far, router, here, OCTETS)
+    else:
+        traffic.ping(far, here, 3)
 
 
 def _send(space: Namespace, source: str, destination: str) -> None:
