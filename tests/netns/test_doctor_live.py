@@ -21,6 +21,7 @@ B, C = LINKS["b"], LINKS["collector"]
 Row = dict[str, str]
 #: /sys is of the network namespace that it was mounted in.
 OWN_SYS = ("unshare", "--mount", "sh", "-ec", 'mount -t sysfs sysfs /sys; exec "$@"', "sh")
+NOBODY = ("--reuid=65534", "--regid=65534", "--clear-groups")
 BEFORE = 1 << 3  # BPF_F_BEFORE
 #: Attaches watch_all to an interface's tcx ingress, as long as it runs.
 ATTACH = """
@@ -133,6 +134,16 @@ def test_without_rights_it_says_so_and_goes_on(network: Network) -> None:
     _, rows = doctor(network, path, "setpriv", "--bounding-set=-all", "--inh-caps=-all")
     assert graded(rows, "this process lacks CAP_NET_ADMIN, CAP_PERFMON, CAP_BPF") == ["warning"]
     assert graded(rows, "who is at the TC hook is told to root alone") == ["warning"] * 4
+
+
+def test_an_agent_that_may_not_be_asked_is_told_from_none(network: Network) -> None:
+    path = configuration(network)
+    running = Agent(network.router, "-c", path)
+    network.directory.chmod(0o755)
+    _, rows = doctor(network, path, "setpriv", *NOBODY, "--bounding-set=-all")
+    assert graded(rows, "permission denied; what follows is what one would do") == ["warning"]
+    assert graded(rows, "be root, or in the group that the socket belongs to") == ["warning"]
+    assert running.stop() == 0
 
 
 def test_somebody_elses_xdp_program_hides_packets_until_it_is_taken_off(network: Network, programs: Path) -> None:

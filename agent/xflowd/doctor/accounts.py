@@ -20,7 +20,8 @@ def check(situation: Situation) -> Iterator[Finding]:
     """The agent's own figures, then what the host has dropped before it could count."""
     status = situation.status
     if status is None:
-        yield warning("agent", "no agent answers in this network namespace: what follows is what one would do", _START)
+        what, _, mend = situation.silence.rpartition(": ")
+        yield warning("agent", f"{what or _SILENT}; what follows is what one would do", mend or _START)
     else:
         yield good("agent", f"xflowd {status['version']} answers, process {status['pid']}, since {status['since']}")
         for point in status["interfaces"]:
@@ -32,7 +33,7 @@ def check(situation: Situation) -> Iterator[Finding]:
     yield from _host(situation)
 
 
-_START = "systemctl start xflowd, or xflowd run; as root, or in the group of its socket, if it runs"
+_SILENT, _START = "no agent answers in this network namespace", "systemctl start xflowd, or xflowd run"
 
 
 def _coverage(point: Point) -> Finding:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -59,7 +60,7 @@ def _checked(check: Callable[[Situation], Iterator[Finding]], situation: Situati
 
 
 def _situation(file: str, path: Path) -> tuple[list[Finding], Situation]:
-    status, present = _asked(path), network.interfaces()
+    (status, silence), present = _asked(path), network.interfaces()
     config, findings = _configured(file, status)
     situation = Situation(
         config=config,
@@ -69,22 +70,23 @@ def _situation(file: str, path: Path) -> tuple[list[Finding], Situation]:
         unix_seconds=time.time(),
         file=file,
         socket=path,
+        silence=silence,
         synchronised=clock.synchronised,
     )
     return findings, situation
 
 
-def _asked(path: Path) -> Status | None:
+def _asked(path: Path) -> tuple[Status | None, str]:
+    """What the agent says of itself, or why there is nothing."""
     try:
-        status: Status = ask(path, "status")
-    except ControlError:
-        return None
-    return status
+        return ask(path, "status"), ""
+    except ControlError as error:
+        return None, str(error)
 
 
 def _configured(file: str, status: Status | None) -> tuple[Config, list[Finding]]:
     """The file's, with the default interface; what the agent says where there is no file; else nothing at all."""
-    if status and not Path(file).exists():
+    if status and not os.path.exists(file):
         return _running(status), [good("configuration", f"there is no {file}: this is what the agent says it does")]
     try:
         config = load(file)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,7 @@ class Situation:
     unix_seconds: float = 0.0
     file: str = "/etc/xflowd.conf"
     socket: Path | None = None
+    silence: str = ""  # why no agent has answered, and how to mend it
     synchronised: Callable[[], bool | None] = field(default=lambda: None)
 
     @property
@@ -51,7 +53,7 @@ class Situation:
         return self.read(f"{base}/{path}") if self.read(f"{base}/ifindex") == str(interface.index) else None
 
     def exists(self, path: str) -> bool:
-        return (self.root / path.lstrip("/")).exists()
+        return os.path.exists(self.root / path.lstrip("/"))  # which says no where one may not look, and does not raise
 
     def lines(self, path: str) -> Iterator[list[str]]:
         """The words of each line of a file; none where it cannot be read."""
