@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import select
 import signal
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ def blocked() -> Iterator[None]:
 
 @pytest.mark.usefixtures("blocked")
 def test_a_hangup_of_the_start_waits_for_the_agent() -> None:
-    os.kill(os.getpid(), signal.SIGHUP)
+    signal.raise_signal(signal.SIGHUP)  # to this thread: numpy has others, which would not block it
     with Signals() as signals:
         assert select.select([signals], [], [], 1)[0], "nobody would look"
         assert signals.take_reload()
@@ -37,6 +36,6 @@ def test_a_hangup_of_the_start_waits_for_the_agent() -> None:
 def test_how_the_agent_is_to_go(numbers: tuple[signal.Signals, ...], leave: bool) -> None:
     with Signals() as signals:
         for number in numbers:
-            os.kill(os.getpid(), number)
+            signal.raise_signal(number)
         assert signals.stop
         assert signals.leave is leave
