@@ -24,7 +24,7 @@ import numpy as np
 import pytest
 
 from lab.agent import COMMAND, write_configuration
-from lab.flow import UDP
+from lab.flow import ICMP, UDP
 from lab.namespaces import Namespace, namespaces
 from lab.process import Process, wait_until
 from lab.traffic import capture_packets
@@ -206,10 +206,10 @@ class Printing:
         assert "Traceback" not in self.log
         return self.flows()
 
-    def flows(self) -> list[dict[str, Any]]:
-        """Those of UDP that were printed."""
+    def flows(self, protocol: int = UDP) -> list[dict[str, Any]]:
+        """Those of the protocol that were printed."""
         lines = [json.loads(line) for line in self.log.splitlines() if line.startswith("{") and line.endswith("}")]
-        return [flow for flow in lines if flow["protocolIdentifier"] == UDP]
+        return [flow for flow in lines if flow["protocolIdentifier"] == protocol]
 
 
 def send(host: Namespace, packets: list[tuple[str, int, str, int]]) -> None:
@@ -348,6 +348,54 @@ def test_flows_over_two_next_hops_name_the_one_that_they_took(
             wrong[ends(flow)] = (told(flow), expected)
     assert wrong == {}
     assert {told(flow).destination_prefix_length for flow in flows} == {16, 40}
+
+
+#: Sends an echo request, RFC 792, to each address named.
+PING = """
+import socket, sys
+with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as sending:
+    for address in sys.argv[1:]:
+        sending.sendto(bytes([8, 0, 0xF7, 0xFF]) + bytes(4), (address, 0))
+"""
+
+
+@pytest.mark.parametrize("hook", ["tc", "xdp"])
+def test_type_and_code_of_icmp_are_no_ports_to_the_kernel(network: Network, hook: str) -> None:
+    """Neither where it spreads by ports, nor to a rule: this one has the port that an echo request's would be."""
+    network.router.ip(*ECMP)
+    batch(network.router, "rule add ipproto icmp dport 2048 lookup 300 priority 300")
+    network.router.ip(f"route add 10.2.0.0/16 via {Y.host4} table 300", f"route add 10.2.0.0/16 via {X.host4}")
+    network.router.sysctl(ipv4__fib_multipath_hash_policy=1)
+    agent = Printing(network, hook=hook)
+    taps = {link: Capture(host, "eth0", "icmp", only="in") for link, host in ((X, network.x), (Y, network.y))}
+    asked = [*(f"10.1.{number}.{number}" for number in range(40)), "10.2.0.1"]
+    network.a.run(sys.executable, "-c", PING, *asked)
+    agent.stop()
+    went = {destination: link.index for (_, _, destination, _), link in arrived(taps).items()}
+    flows = {flow["destinationIPv4Address"]: flow["egressInterface"] for flow in agent.flows(ICMP)}
+    assert len(set(went.values())) == 2
+    assert {address: flows.get(address) for address in asked} == {address: went.get(address) for address in asked}
+
+
+@pytest.mark.parametrize("hook", ["tc", "xdp"])
+def test_the_way_is_that_of_the_packet_where_the_key_has_no_source(network: Network, hook: str) -> None:
+    """A rule looks at the address that the key leaves out: the first packet's way is told."""
+    network.router.ip(*ROUTES)
+    batch(network.router, *POLICY, *POLICY6)
+    key = "destinationIPv4Address, protocolIdentifier, destinationTransportPort"
+    agent = Printing(network, hook=hook, key=key)
+    send(network.a, [(OTHER4, 4000, "8.8.8.8", 7), (OTHER6, 4001, "2001:db8:100::1", 7)])
+    send(network.a, [(LINKS["a"].host4, 4002, "8.8.8.8", 8), (LINKS["a"].host6, 4003, "2001:db8:100::1", 8)])
+    ways = {}
+    for flow in agent.stop():
+        assert ends(flow)[0] in ("0.0.0.0", "::")
+        ways[ends(flow)[2:]] = told(flow).next_hop, told(flow).egress
+    assert ways == {
+        ("8.8.8.8", 7): (Y.host4, Y.index),
+        ("8.8.8.8", 8): (X.host4, X.index),
+        ("2001:db8:100::1", 7): (X.host6, X.index),
+        ("2001:db8:100::1", 8): (Y.host6, Y.index),
+    }
 
 
 def arrived(taps: dict[Link, Capture]) -> dict[tuple[str, int, str, int], Link]:
