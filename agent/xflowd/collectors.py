@@ -62,7 +62,7 @@ class CollectorSink:
         self.ignored_packets = 0
         self.unsent: Counter[str] = Counter()  # flows, by reason
         self.dropped: Counter[str] = Counter()  # datagrams, by reason
-        self._notice, self._recovery, self._moved = Notice(), Notice(), Notice()
+        self._notice, self._recovery, self._moved = Notice(), Notice(logging.INFO), Notice(logging.INFO)
         self._told_address: str | None = None
         self._is_in_doubt = False  # whether the next datagram of the outbox may have arrived already
         self._epoch = self._now_ns = self._next_ns = self._burst = 0

@@ -74,7 +74,7 @@ class Agent:
         self.supervisor = supervisor
         self._reread, self._style = reread, style
         self.names: dict[int, str] = {}
-        self._notice, self._troubles, self._pressed, self._relieved = Notice(), Notice(), Notice(), Notice()
+        self._notice, self._troubles, self._pressed, self._relieved = Notice(), Notice(), Notice(), Notice(logging.INFO)
         self._unscraped, self._unnotified = Notice(), Notice()
         self._unslotted, self._was_pressed = (0, 0), False
         self._printer: Printer | None = None

@@ -22,7 +22,8 @@ def counted(count: int, noun: str) -> str:
 class Notice:
     """One thing that may have to be told again and again, as a text that grows or changes."""
 
-    def __init__(self) -> None:
+    def __init__(self, level: int = logging.WARNING) -> None:
+        self._level = level
         self._told = ""
         self._next_ns = 0
 
@@ -30,7 +31,7 @@ class Notice:
         """Log `text`, unless it is empty, was told already, or something was told within the last minute."""
         if text and text != self._told and now_ns >= self._next_ns:
             self._told, self._next_ns = text, now_ns + _PAUSE_NS
-            log.warning("%s", text)
+            log.log(self._level, "%s", text)
 
 
 class Repeats(Generic[Told]):

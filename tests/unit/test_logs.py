@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from xflowd import logs
-from xflowd.notices import Repeats
+from xflowd.notices import Notice, Repeats
 
 SECOND = 10**9
 NEWS = logging.getLogger("xflowd.test")
@@ -199,3 +199,13 @@ def test_a_fault_of_the_agent_is_one_line_for_the_journal(tmp_path: Path) -> Non
         subprocess.run([sys.executable, "-c", script], stderr=stream, env=journal, check=False, timeout=30)
     text = path.read_text()
     assert text == "<2>ended by a fault of its own: RuntimeError: broken\\nin two (<string>:3 <module>)\n"
+
+
+def test_good_news_has_no_warning_s_priority(tmp_path: Path) -> None:
+    with (tmp_path / "stream").open("w+") as stream:
+        status = os.fstat(stream.fileno())
+        logs.begin(stream, {"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"})
+        Notice().tell("buffer full", 0)
+        Notice(logging.INFO).tell("sending again", 0)
+        stream.seek(0)
+        assert stream.read() == "<4>buffer full\n<6>sending again\n"
