@@ -97,11 +97,19 @@ class Stand:
         self.during = held(network.router)
         self.resume_load()
 
-    def configure(self, **told: Any) -> Path:
+    def configure(self, elements: str = "", **told: Any) -> Path:
+        """`elements`: what the records of v9 and IPFIX tell."""
         collectors = [
-            Collector(name, f"{COLLECTOR.host4}:{port}", name, template_refresh=2) for name, port in PORTS.items()
+            Collector(
+                name,
+                f"{COLLECTOR.host4}:{port}",
+                name,
+                template_refresh=2,
+                template="chosen" if elements and name != "netflow5" else None,
+            )
+            for name, port in PORTS.items()
         ]
-        told = {"interfaces": "lan"} | told
+        told = {"interfaces": "lan", "templates": {"chosen": elements} if elements else {}} | told
         return write_configuration(self.network.directory / "xflowd.conf", collectors, **told)
 
     def start(self, metering: Sequence[str] = (), **told: Any) -> Agent:
@@ -273,20 +281,25 @@ def test_killed_while_it_stops(network: Network) -> None:
 def test_a_version_with_another_table_drains_the_old_one(
     network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And the older version goes on from the newer one's, in the same way."""
-    stand, old = Stand(network), lab.agent.COMMAND
-    size = slot_octets(network, 1)
+    """And the older version goes on from the newer one's, in the same way: with a shorter key, and other details."""
+    told = {"elements": DETAILED}
+    stand, old = Stand(network, **told), lab.agent.COMMAND
+    size, details = octets(network, 1, "slots"), octets(network, 1, "details")
     time.sleep(2.5)
     for number, command in ((2, another_version(tmp_path)), (3, old)):
         exported = totals(network)["exported"]
         stand.kill()
         time.sleep(0.5)
         monkeypatch.setattr(lab.agent, "COMMAND", command)
-        stand.restart()
-        assert slot_octets(network, number) == (size + 64 if number == 2 else size)
+        stand.restart(**told)
+        grown = [octets(network, number, name) - known for name, known in (("slots", size), ("details", details))]
+        assert all(more >= NEW_MEMBER for more in grown) if number == 2 else grown == [0, 0]
         assert totals(network)["exported"] >= exported
         time.sleep(2)
     stand.assert_exact()
+
+
+NEW_MEMBER, NEW_KEY_MEMBER = 64, 8  # octets
 
 
 def another_version(directory: Path) -> tuple[str, ...]:
@@ -295,9 +308,9 @@ def another_version(directory: Path) -> tuple[str, ...]:
     shutil.copytree(ROOT / "agent" / "xflowd", directory / "new" / "xflowd")
     header = directory / "ebpf" / "flow.h"
     text = header.read_text()
-    for name in ("flow_slot", "meter_control", "overflow_record"):
+    for name in ("flow_slot", "flow_detail", "meter_control", "overflow_record"):
         text = turned_round(text, name)
-    header.write_text(text)
+    header.write_text(longer_key(text))
     target = f"OBJECT={directory}/new/xflowd/meter.bpf.o"
     make = ["make", "-C", str(directory / "ebpf"), f"BUILD={directory}/build", target, "-B"]
     subprocess.run(make, check=True, capture_output=True, timeout=120)
@@ -310,13 +323,22 @@ def turned_round(text: str, name: str) -> str:
     end = text.index("\n}", begin)
     members = re.sub(r"/\*.*?\*/", "", text[begin:end], flags=re.DOTALL).split(";")
     members = [member.strip() for member in members if member.strip()]
-    members.insert(len(members) // 2, "__u8 new_member[64]")
+    members.insert(len(members) // 2, f"__u8 new_member[{NEW_MEMBER}]")
     members = [re.sub(r"^struct flow_key key$", "struct flow_key key __attribute__((aligned(8)))", m) for m in members]
     return text[:begin] + "\n\t" + ";\n\t".join(reversed(members)) + ";" + text[end:]
 
 
-def slot_octets(network: Network, table: int) -> int:
-    script = f"print(libbpf.information(libbpf.MapInfo, get('table-{table}/map_slots')).value_size)"
+def longer_key(text: str) -> str:
+    """The parts of the key have to stay where they are: one more comes behind them, as MAC addresses once did."""
+    last, size = "__u32 flow_label_ipv6;\n};", "#define FLOW_KEY_EXTENDED_SIZE 64"
+    assert (text.count(last), text.count(size)) == (1, 1)
+    member = f"__u32 flow_label_ipv6;\n\t__u8 new_key_member[{NEW_KEY_MEMBER}];\n}};"
+    return text.replace(last, member).replace(size, f"#define FLOW_KEY_EXTENDED_SIZE {64 + NEW_KEY_MEMBER}")
+
+
+def octets(network: Network, table: int, name: str) -> int:
+    """Of one element of a table's map."""
+    script = f"print(libbpf.information(libbpf.MapInfo, get('table-{table}/map_{name}')).value_size)"
     return int(inside(network.router, script))
 
 
@@ -328,6 +350,29 @@ def totals(network: Network) -> dict[str, int]:
 
 
 # Another configuration
+
+DETAILED = "default, tcpOptions, tcpSynTotalCount, fragmentFlags, mplsTopLabelStackSection"
+
+
+def test_key_details_and_tunnels_change_at_sighup_without_a_lost_packet(network: Network) -> None:
+    """Each change exchanges programs and table under traffic; a key without ports counts packets all the same."""
+    stand = Stand(network)
+    for told in (
+        {"key": "proto"},
+        {"key": "ether"},
+        {"key": "ether", "elements": DETAILED},
+        {"key": "vlan", "elements": DETAILED, "tunnels": "inner"},
+        {"key": "sourceTransportPort, protocolIdentifier", "tunnels": "inner"},
+        {"tunnels": "outer"},
+    ):
+        time.sleep(0.7)
+        before = tables(network)
+        stand.configure(**told)
+        stand.agent.hang_up()
+        wait_until(lambda before=before: tables(network) not in (before, []), "another table")  # type: ignore[misc]
+        wait_until(lambda: len(tables(network)) == 1, "the end of the older one")
+    time.sleep(0.7)
+    stand.assert_exact()
 
 
 def test_flows_that_were_not_sampled_are_told_as_such(network: Network) -> None:
