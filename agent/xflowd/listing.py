@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import textwrap
 from collections.abc import Iterator
 from typing import Any
 
+from xflowd.edge.terminal.output import Output
 from xflowd.exporting.catalogue import OFFERED, Offered, defaults
 from xflowd.wire import netflow5
 
@@ -25,11 +27,12 @@ _NOTE = (
 
 def run(as_json: bool) -> int:
     """Print the list; the exit code."""
+    out = Output(sys.stdout)  # what reads it may have seen enough: `head`
     if as_json:
-        print(json.dumps([described(each) for each in OFFERED.values()], indent=2))
+        out.write(json.dumps([described(each) for each in OFFERED.values()], indent=2) + "\n")
         return 0
     width = max(_LEAST_WIDTH, shutil.get_terminal_size((_LEAST_WIDTH, 0)).columns)
-    print("\n".join(table(width)))
+    out.write("\n".join(table(width)) + "\n")
     return 0
 
 
