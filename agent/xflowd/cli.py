@@ -17,7 +17,7 @@ Counts every packet into flows in the kernel (XDP and TC) and exports the flows 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the exit code: 0, 1 failed while running, 2 wrong use or configuration."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     logs.begin()
     try:
         return int(options.command(options))
@@ -36,13 +36,14 @@ def _told(error: OSError) -> str:
     return f"{error.filename}: {error.strerror}" if error.strerror and error.filename else str(error)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("xflowd", description=_DESCRIPTION)
-    parser.add_argument("--version", action="version", version=f"xflowd {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+def parser() -> argparse.ArgumentParser:
+    """Every command there is, with its options."""
+    made = argparse.ArgumentParser("xflowd", description=_DESCRIPTION)
+    made.add_argument("--version", action="version", version=f"xflowd {__version__}")
+    commands = made.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for command in COMMANDS:
         command.add(commands)
-    return parser
+    return made
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import from_parsers
 from roff import Page
 
 from xflowd import __version__
-from xflowd.cli import _parser
+from xflowd.cli import parser
 
 HERE = Path(__file__).resolve().parent
 CONFIGURATION = HERE.parent / "configuration.md"
@@ -31,16 +31,16 @@ def main(what: str, directory: Path) -> int:
         return 0
     import completions  # noqa: PLC0415 (needs shtab, which man pages do not)
 
-    completions.write(directory, _parser())
+    completions.write(directory, parser())
     return 0
 
 
 def command_page() -> str:
     """xflowd(8): what xflowd.8.md says, with the parsers at its marks."""
-    parser = _parser()
+    commands = parser()
     marks = {
-        "synopsis": lambda page: from_parsers.write_synopsis(page, parser),
-        "commands": lambda page: from_parsers.write_commands(page, parser),
+        "synopsis": lambda page: from_parsers.write_synopsis(page, commands),
+        "commands": lambda page: from_parsers.write_commands(page, commands),
     }
     return _page("xflowd", 8, "System Manager's Manual", marks)
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from xflowd.cli import _parser
+from xflowd.cli import parser
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS: dict[str, argparse.ArgumentParser] = next(
-    each.choices for each in _parser()._actions if isinstance(each, argparse._SubParsersAction)
+    each.choices for each in parser()._actions if isinstance(each, argparse._SubParsersAction)
 )
 Completer = Callable[[str], set[str]]
 

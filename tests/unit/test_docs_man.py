@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from xflowd.cli import _parser
+from xflowd.cli import parser
 from xflowd.config.schema import SECTIONS, keys
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ("xflowd.8", "xflowd.conf.5")
 DAY = 86_400
-COMMANDS = next(each.choices for each in _parser()._actions if isinstance(each, argparse._SubParsersAction))
+COMMANDS = next(each.choices for each in parser()._actions if isinstance(each, argparse._SubParsersAction))
 OPTIONS = [
     (name, option)
     for name, parser in COMMANDS.items()
@@ -90,8 +90,8 @@ def test_every_option_is_told_with_its_command(built: Path, command: str, option
 
 def test_examples_keep_their_layout_and_text_its_words(built: Path) -> None:
     wide = shown(built / "xflowd.8", width=160)
-    for parser in COMMANDS.values():
-        for line in (parser.epilog or "").splitlines():
+    for command in COMMANDS.values():
+        for line in (command.epilog or "").splitlines():
             if line.startswith("  "):
                 assert f"\n{' ' * 11}{line[2:].rstrip()}\n" in wide
             assert " ".join(line.split())[1:] in " ".join(wide.split())

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from xflowd.cli import _parser
+from xflowd.cli import parser
 from xflowd.config import load
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -104,6 +104,6 @@ COMMANDS = [(page, line) for page in PAGES for line in commands(page)]
 @pytest.mark.parametrize(("page", "line"), COMMANDS, ids=lambda each: each if isinstance(each, str) else each.name)
 def test_commands_to_paste_are_those_that_there_are(page: Path, line: str) -> None:
     try:
-        _parser().parse_args(words(line))
+        parser().parse_args(words(line))
     except SystemExit:
         pytest.fail(f"{page.name}: {line}")

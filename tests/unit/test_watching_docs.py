@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from xflowd.answering import answers
-from xflowd.cli import _parser
+from xflowd.cli import parser
 from xflowd.commands import flows, flush, templates, timeouts, top
 from xflowd.metering import filtering
 from xflowd.metering.selecting import ORDERS
@@ -27,7 +27,7 @@ LINES = sorted(
 @pytest.mark.parametrize("line", LINES)
 def test_every_example_is_a_command(line: str) -> None:
     words = shlex.split(re.split(r"  +|\|", line)[0], comments=True)
-    options = _parser().parse_args(words[1:])
+    options = parser().parse_args(words[1:])
     text = " ".join(getattr(options, "filter", []))
     if "htps" in text:
         with pytest.raises(filtering.FilterError, match=re.escape(PAGE.partition("xflowd: ")[2].partition("\n")[0])):

@@ -129,7 +129,7 @@ def _clsact(interface: Interface, direction: str) -> Iterator[Finding]:
 def filters_at(index: int, direction: str) -> list[tuple[int, int | None]]:
     """Priority and program's number, where it has one, of clsact's filters; none where they cannot be asked for."""
     try:
-        found = attach._filters(index, _WAYS[direction])
+        found = attach.filters(index, _WAYS[direction])
         return [(priority, number) for handle, priority, number in found if handle]  # 0: the priority itself
     except (ImportError, OSError):
         return []

@@ -103,7 +103,7 @@ def has_tcx() -> bool:
 def adopt_filters(interface: int, direction: int, programs: Collection[int]) -> list[tuple[int, Filter]]:
     """The filters of clsact that run one of `programs` (by the kernel's number): an earlier agent has left them."""
     found: list[tuple[int, Filter]] = []
-    for handle, priority, program in _filters(interface, direction):
+    for handle, priority, program in filters(interface, direction):
         if program is not None and program in programs:
             found.append((program, Filter(CLSACT, interface, direction, _tc_options(0, handle, priority))))
             _our_qdiscs.add(interface)
@@ -159,12 +159,12 @@ def _attach_filter(program: int, interface: int, direction: int) -> Filter:
 def _has_filters(interface: int, direction: int) -> bool:
     """Whether anything is attached there."""
     try:
-        return bool(list(_filters(interface, direction)))
+        return bool(list(filters(interface, direction)))
     except OSError:
         return True  # who knows: a qdisc too many is better than somebody's filter gone
 
 
-def _filters(interface: int, direction: int) -> Iterator[tuple[int, int, int | None]]:
+def filters(interface: int, direction: int) -> Iterator[tuple[int, int, int | None]]:
     """Handle, priority and program of all filters. bpf_tc_query() of handle and priority 0 is refused: ask netlink."""
     from pyroute2 import IPRoute  # noqa: PLC0415 - only kernels before 6.6 need this
     from pyroute2.netlink.exceptions import NetlinkError  # noqa: PLC0415
