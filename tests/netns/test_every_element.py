@@ -1,4 +1,4 @@
-"""Proves that pmacct reads the value of every element that is a number, of a flow with all of them (tshark: in unit tests)."""
+"""Proves that pmacct reads each element that is a number (tshark reads all, in unit tests)."""
 
 from __future__ import annotations
 
