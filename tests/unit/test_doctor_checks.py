@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import socket
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -246,14 +247,25 @@ def test_sampling_as_the_collector_understands_it(
     assert any(words in text for _, text in rows), rows
 
 
+def listening(path: Path) -> socket.socket:
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    made.bind(str(path))
+    made.listen()
+    return made
+
+
 def test_two_agents_of_one_host_need_a_domain_each(tmp_path: Path) -> None:
-    for name in ("net-1.sock", "net-2.sock"):
-        (tmp_path / name).touch()
+    """An agent that was killed has left its socket, and is none."""
     situation = host(tmp_path, {}, socket=tmp_path / "net-1.sock")
-    ((grade, text),) = worst(found(sampling.check, situation))
-    assert (grade, "give observation_domain in [collector office]" in text) == ("warning", True)
-    named = replace(situation.config, collectors=(replace(OFFICE, observation_domain=7),))
-    assert worst(found(sampling.check, replace(situation, config=named))) == []
+    with listening(tmp_path / "net-1.sock"):
+        listening(tmp_path / "net-2.sock").close()
+        assert worst(found(sampling.check, situation)) == []
+        with listening(tmp_path / "net-3.sock"):
+            ((grade, text),) = worst(found(sampling.check, situation))
+            assert (grade, text.startswith("office: 2 agents on this host")) == ("warning", True)
+            assert "give observation_domain in [collector office]" in text
+            named = replace(situation.config, collectors=(replace(OFFICE, observation_domain=7),))
+            assert worst(found(sampling.check, replace(situation, config=named))) == []
 
 
 @pytest.mark.parametrize(("node", "grades"), [(0x02_11_22_33_44_55, []), (0x03_11_22_33_44_55, ["warning"])])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 from xflowd.config import Collector, ExportProtocol, SamplingMode
 from xflowd.doctor.finding import Finding, good, warning
@@ -15,12 +17,25 @@ _SLOW_REFRESH = 60
 
 def check(situation: Situation) -> Iterator[Finding]:
     """Of each collector: the rate, its templates, its observation domain."""
-    agents = len(list(situation.socket.parent.glob("net-*.sock"))) if situation.socket else 0
+    sockets = situation.socket.parent.glob("net-*.sock") if situation.socket else ()
+    agents = sum(_is_alive(path) for path in sockets)
     for collector in situation.config.collectors:
         yield _rate(situation, collector)
         yield from _templates(collector)
         if collector.observation_domain is None and collector.protocol is not ExportProtocol.NETFLOW5:
             yield from _domain(situation, collector, agents)
+
+
+def _is_alive(path: Path) -> bool:
+    """Whether somebody listens there: an agent that was killed has left its socket."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
+        try:
+            probe.connect(str(path))
+        except BlockingIOError:  # so many ask that one has to wait
+            return True
+        except OSError:
+            return False
+        return True
 
 
 def _rate(situation: Situation, collector: Collector) -> Finding:
