@@ -15,6 +15,7 @@
 
 #define MOST_OPTIONS 40 /* octets of options in an IPv4 or a TCP header */
 #define PLACE_MASK 0x7fff
+#define IPV4_FRAGMENT_FLAGS 0x60 /* without the reserved bit, which IANA 197 has as 0 */
 #define OPTION_END 0
 #define OPTION_PADDING 1 /* one octet long, in IPv4 and in TCP */
 #define TCP_WINDOW_SCALE 3 /* RFC 7323 2.2 */
@@ -270,7 +271,7 @@ static __always_inline void note_fragment(void *frame, void *end, __u32 at, stru
 			return;
 		field = bpf_ntohs(ip->fragment);
 		detail->fragment_identification = bpf_ntohs(ip->identification);
-		detail->fragment_flags = field >> 8 & 0xe0;
+		detail->fragment_flags = field >> 8 & IPV4_FRAGMENT_FLAGS;
 		detail->fragment_offset = field & IPV4_FRAGMENT_OFFSET;
 		return;
 	}

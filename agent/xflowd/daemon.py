@@ -1,68 +1,47 @@
-"""`xflowd run`: the Metering and the Exporting Process of this host, from start to the last flow."""
+"""The Metering and the Exporting Process of this host, from start to the last flow."""
 
 from __future__ import annotations
 
-import faulthandler
 import logging
 import os
-import select
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from xflowd import logs, loop
 from xflowd.answering import answers
-from xflowd.collectors import CollectorSink, drain, identity
-from xflowd.config import (
-    Collector,
-    Config,
-    ConfigError,
-    Meter,
-    Sampling,
-    SamplingMode,
-    doubtful,
-    is_pattern,
-    unmatched,
-)
+from xflowd.collectors import CollectorSink
+from xflowd.config import Config, ConfigError, Meter, Sampling, SamplingMode, doubtful, is_pattern, unmatched
 from xflowd.config.problem import shown
-from xflowd.config.schema import Log
 from xflowd.edge import instance, network, privileges
 from xflowd.edge.asking import ControlError
-from xflowd.edge.clock import Clock, TimeNamespaceError, require_host_time
+from xflowd.edge.clock import Clock
 from xflowd.edge.control import Server
 from xflowd.edge.kernel import Kernel
 from xflowd.edge.loading import LoadOptions
 from xflowd.edge.notify import Supervisor
 from xflowd.edge.signals import Signals
 from xflowd.exposing import Exposition, claim
-from xflowd.lasting import Lasting, Table, TakenError
+from xflowd.lasting import Lasting, Table
 from xflowd.metering.flow import Place
-from xflowd.metering.instant import Instant
-from xflowd.metering.table import Records
 from xflowd.networks import Networks, with_devices
-from xflowd.notices import Notice, counted
+from xflowd.notices import counted
 from xflowd.observing import ObservationPoints, buckets
-from xflowd.pipeline import Pipeline, Sink
+from xflowd.pipeline import Pipeline
 from xflowd.reporting import Baselines
 from xflowd.routes import Routes
 from xflowd.settings import StartError, load_options, metered, timeouts, with_default_interface
+from xflowd.sinks import Sinks
 from xflowd.summary import not_metered, summary
 from xflowd.systems import Systems, fault
-
-if TYPE_CHECKING:
-    from xflowd.printing import Printer
+from xflowd.telling import Telling
 
 log = logging.getLogger(__name__)
 
-_RESOLVE_AT_START_SECONDS = 2.0
-_LAST_WORDS_SECONDS = 3.0  # for what waits to be sent when the agent is told to stop
-_TRY_AGAIN_SECONDS = 1.0
 _MOST_LISTED = 8  # names of interfaces in a line
 
 
@@ -74,10 +53,7 @@ class Agent:
         self.supervisor = supervisor
         self._reread, self._style = reread, style
         self.names: dict[int, str] = {}
-        self._notice, self._troubles, self._pressed, self._relieved = Notice(), Notice(), Notice(), Notice(logging.INFO)
-        self._unscraped, self._unnotified = Notice(), Notice()
-        self._unslotted, self._was_pressed = (0, 0), False
-        self._printer: Printer | None = None
+        self._telling = Telling()
         self.started_ns = time.monotonic_ns()
         self.routes, self.systems = Routes(), Systems()
         present = network.interfaces()
@@ -100,7 +76,7 @@ class Agent:
         SIGQUIT, and any fault of the agent's own, leaves the host as it is: the next agent goes on from there.
         """
         try:
-            self._wait_for_names()
+            self.sinks.wait_for_names(self.clock.now)
             self.supervisor.ready(self._doing())
             loop.run(self, signals)
         except BaseException:
@@ -117,16 +93,21 @@ class Agent:
         self.points.close()
         self.pipeline.kernel.wait_grace_period()
         self.pipeline.flush(self.clock.now())
-        drain(self.collectors, self.clock.now, _LAST_WORDS_SECONDS)
+        self.sinks.drain(self.clock.now)
         for line in summary(self.pipeline, self.collectors):
             log.info("%s", line)
         self._close_all()
         self._lasting.remove()
 
     @property
+    def collectors(self) -> list[CollectorSink]:
+        """Those that flows are sent to."""
+        return self.sinks.collectors
+
+    @property
     def unheard(self) -> bool:
         """Whether flows are printed and nobody reads them any more."""
-        return self._printer is not None and self._printer.closed
+        return self.sinks.unheard
 
     def look(self) -> int:
         """Look through the table. Returns when to look again (monotonic ns)."""
@@ -134,7 +115,7 @@ class Agent:
         try:
             self.pipeline.tick(self.clock.now())
         except OSError as error:
-            self._troubles.tell(f"flows stay in the table: {error}", began_ns)
+            self._telling.trouble(f"flows stay in the table: {error}", began_ns)
             self.pipeline.fail()
         return self.pipeline.pressure.looked(began_ns, time.monotonic_ns(), time.thread_time_ns() - cpu_ns)
 
@@ -144,28 +125,22 @@ class Agent:
         try:
             self.pipeline.kernel.adjust_clock()
         except OSError as error:
-            self._troubles.tell(str(error), now.monotonic_ns)
+            self._telling.trouble(str(error), now.monotonic_ns)
         self.routes.follow(now.monotonic_ns)
         self._follow_networks(now.monotonic_ns)
         outcomes = self.pipeline.outcomes()
-        ignored = not_metered(outcomes)
-        for collector in self.collectors:
-            collector.ignored_packets = ignored
-            collector.tell(now)
-        self._tell_pressure(outcomes, now)
+        self.sinks.tell(not_metered(outcomes), now)
+        self._telling.pressure(self.pipeline.pressure, outcomes, now.monotonic_ns)
         self.control.serve(now.monotonic_ns)
-        self._notice.tell(_told("control socket", self.control.told()), now.monotonic_ns)
-        self.supervisor.status(self._doing())
-        self._unnotified.tell(_told("service manager", self.supervisor.told()), now.monotonic_ns)
-        logs.catch_up(now.monotonic_ns)
         self.exposition.server.serve(now.monotonic_ns)
-        self._unscraped.tell(self.exposition.told(), now.monotonic_ns)
+        self.supervisor.status(self._doing())
+        told = self.control.told(), self.exposition.told(), self.supervisor.told()
+        self._telling.clients(*told, now.monotonic_ns)
+        logs.catch_up(now.monotonic_ns)
 
     def push(self) -> int | None:
         """Send some of what waits. Returns when to do so again (monotonic ns), None if nothing waits."""
-        now = self.clock.now()
-        times = [due_ns for collector in self.collectors if (due_ns := collector.push(now)) is not None]
-        return min(times, default=None)
+        return self.sinks.push(self.clock.now())
 
     def follow_interfaces(self) -> bool:
         """Look at the interfaces again; where the system does not say which there are, that is for another time."""
@@ -173,7 +148,7 @@ class Agent:
         try:
             self._follow(network.interfaces())
         except OSError as error:
-            self._troubles.tell(f"interfaces: {error}", time.monotonic_ns())
+            self._telling.trouble(f"interfaces: {error}", time.monotonic_ns())
             return False
         return True
 
@@ -192,8 +167,9 @@ class Agent:
             return
         before, self.config, self._named = self.config, config, named
         self.exposition.move(config.metrics.listen, claimed)
-        self._reload_collectors(before)
-        self.pipeline.configure(timeouts(config), self._sinks())
+        self.sinks.reload(config, self.clock.now)
+        self.sinks.know(self.names)
+        self.pipeline.configure(timeouts(config), self.sinks.all())
         self.systems.reload(config.meter.as_table)
         self._warn(present)
         if before.meter.hook is not config.meter.hook:
@@ -229,11 +205,7 @@ class Agent:
         self.clock = Clock(self._journal.remembered("clock"))
         self._journal.include("clock", lambda: self.clock.difference_ns)
         older, current = self._lasting.tables(load_options(self.config, metered(self.config, present)))
-        self.collectors: list[CollectorSink] = []
-        states = self._journal.remembered("collectors") or {}
-        self.collectors = [self._collector(one, states) for one in self.config.collectors]
-        self._drop_outboxes(states)
-        self._journal.include("collectors", lambda: {one.identity: one.state() for one in self.collectors})
+        self.sinks = Sinks(self.config, self._lasting, self._style, self.names)
         self.points = ObservationPoints(self._lasting.pins)
         self.points.adopt(current.kernel, [table.kernel for table in older], present)
         self.points.restore(self._journal.remembered("points") or [])
@@ -242,7 +214,7 @@ class Agent:
         self._journal.include("baselines", self.baselines.state)
         self._know(_names(present))
         if self._lasting.found:
-            self._wait_for_names()
+            self.sinks.wait_for_names(self.clock.now)
         self._empty([*older, current])
         self._follow(present)
         self._require_points()
@@ -265,9 +237,9 @@ class Agent:
         self.pipeline = Pipeline(
             first.kernel,
             timeouts(self.config),
-            self._sinks(),
+            self.sinks.all(),
             self._journal,
-            own=self._own_traffic,
+            own=self.sinks.own_traffic,
             lookups=(self.routes, self.systems),
             table=first.number,
         )
@@ -275,35 +247,19 @@ class Agent:
         for table, after in pairwise(tables):
             table.kernel.wait_grace_period()
             self.points.carry_over(table.kernel)
-            self._resample(_sampling(table.kernel))
+            self.sinks.resample(_sampling(table.kernel))
             self.pipeline.recover(now)
             self.pipeline.flush(now)
-            self._resample(self.config.sampling)
+            self.sinks.resample(self.config.sampling)
             self._switch(table, after)
         if self._lasting.found:
             self.pipeline.recover(now)
             log.info("taken over: %s", counted(int(np.count_nonzero(tables[-1].kernel.slots["state"])), "flow"))
 
-    def _resample(self, sampling: Sampling) -> None:
-        for collector in self.collectors:
-            collector.resample(sampling)
-
     def _switch(self, old: Table, new: Table) -> None:
         self.pipeline.switch(new.kernel, new.number)
         self._lasting.remove_table(old.number)
         old.kernel.close()
-
-    def _collector(self, config: Collector, states: Mapping[str, dict[str, Any]]) -> CollectorSink:
-        """A collector, which goes on where one of the same identity has ended."""
-        who = identity(config)
-        memory = self._lasting.outbox(who, config.queue)
-        try:
-            made = CollectorSink(config, self.config.sampling, memory)
-        except ValueError as error:
-            raise StartError(str(error)) from None
-        if who in states:
-            made.restore(states[who])
-        return made
 
     def _lessen_rights(self) -> None:
         """What is pinned and the socket belong to the user from now on, so that the agent can clean up after itself.
@@ -340,29 +296,12 @@ class Agent:
         self._lasting.leave()
 
     def _close_all(self) -> None:
-        for collector in self.collectors:
-            collector.close()
+        self.sinks.close()
         self.control.close()
         self.exposition.server.close()
         self.watch.close()
         self.routes.close()
         self.pipeline.kernel.close()
-
-    def _sinks(self) -> list[Sink]:
-        if self.collectors:
-            return list(self.collectors)
-        if self._printer is None:
-            from xflowd.printing import Printer  # noqa: PLC0415 - for who has no collector
-
-            self._printer = Printer(self._style, self.names, self.config.elements)
-        self._printer.sampling_interval = self.config.sampling.rate
-        return [self._printer]
-
-    def _own_traffic(self, ended: Records) -> npt.NDArray[np.bool_]:
-        mask = np.zeros(len(ended), np.bool_)
-        for collector in self.collectors:
-            mask |= collector.own_traffic(ended)
-        return mask
 
     def _follow(self, present: list[network.Interface]) -> None:
         """Meter what has come, let go of what is gone, and remember both. What is gone goes by its old name."""
@@ -389,7 +328,7 @@ class Agent:
         try:
             changed = self._networks.follow(self._named, now_ns)
         except OSError as error:
-            self._troubles.tell(f"[meter] network, going on as before: {error}", now_ns)
+            self._telling.trouble(f"[meter] network, going on as before: {error}", now_ns)
             return
         if changed:
             self.config = replace(self.config, meter=self._networks.resolved(self._named))
@@ -412,23 +351,7 @@ class Agent:
         """Remember interfaces' names by index, for collectors and for the table."""
         self.names.clear()
         self.names.update(names)
-        for collector in self.collectors:
-            collector.interfaces = self.names
-
-    def _tell_pressure(self, outcomes: Mapping[str, int], now: Instant) -> None:
-        """A table that is full costs accuracy, not packets; both are worth a line, and so is its end."""
-        pressure = self.pipeline.pressure
-        overflow, lost = outcomes["PACKETS_OVERFLOW"], outcomes["PACKETS_UNCOUNTED"]
-        text = ""
-        if (overflow, lost) != self._unslotted:
-            text = f"table full: {counted(overflow, 'packet')} without a flow of their own, {lost:,} lost"
-        elif pressure.lowered:
-            text = f"table nearly full: idle timeout {pressure.idle_ns / 10**9:.1f} s"
-        if text:
-            self._pressed.tell(f"{text}: raise max_flows in [meter]", now.monotonic_ns)
-        elif self._was_pressed:
-            self._relieved.tell(f"the table has room again, {overflow:,} packets later", now.monotonic_ns)
-        self._unslotted, self._was_pressed = (overflow, lost), bool(text)
+        self.sinks.know(self.names)
 
     def _require_points(self) -> None:
         """At the start what is named has to be metered, and of what a glob means something; later it is only told."""
@@ -441,13 +364,6 @@ class Agent:
             log.warning("no interface matches %s now: it is metered when it appears", shown(pattern))
         for doubt in (*self._networks.doubts(self.config.meter.network), *doubtful(self.config)):
             log.warning("%s", doubt)
-
-    def _wait_for_names(self) -> None:
-        """Give name servers a moment, so that the first templates go out at once."""
-        until = time.monotonic() + _RESOLVE_AT_START_SECONDS
-        for collector in self.collectors:
-            if not collector.ready(self.clock.now()):
-                collector.wait(max(0.0, until - time.monotonic()))
 
     def _reload_programs(self, options: LoadOptions) -> None:
         """Where table or programs have to be other ones: they go into the place of the old, which are emptied."""
@@ -469,34 +385,9 @@ class Agent:
         except OSError as error:
             raise RuntimeError(f"the table could not be exchanged, restart: {error}") from error
 
-    def _reload_collectors(self, before: Config) -> None:
-        """A collector whose section is as before keeps its socket; one that is still the same keeps its sequence."""
-        known = {collector.config: collector for collector in self.collectors}
-        leaving = [collector for config, collector in known.items() if config not in self.config.collectors]
-        drain(leaving, self.clock.now, _LAST_WORDS_SECONDS)
-        states = {}
-        for collector in leaving:
-            states[collector.identity] = {**collector.state(), "written": 0}
-            log.info("%s", collector.summary())
-            collector.close()
-            self._lasting.remove_outbox(collector.identity)
-        if before.sampling != self.config.sampling:
-            self._resample(self.config.sampling)
-        self.collectors = [known.get(one) or self._collector(one, states) for one in self.config.collectors]
-
-    def _drop_outboxes(self, states: Mapping[str, dict[str, Any]]) -> None:
-        """Of collectors that an agent before this one had, and that are none any more."""
-        for who in states.keys() - {one.identity for one in self.collectors}:
-            log.warning("collector %s is gone from the configuration: what waited for it is dropped", who.split()[0])
-            self._lasting.remove_outbox(who)
-
 
 def _names(present: list[network.Interface]) -> dict[int, str]:
     return {interface.index: interface.name for interface in present}
-
-
-def _told(what: str, text: str) -> str:
-    return f"{what}: {text}" if text else ""
 
 
 def _control_server(agent: Agent) -> Server:
@@ -504,58 +395,6 @@ def _control_server(agent: Agent) -> Server:
         return Server(instance.control_socket(), answers(agent))
     except ControlError as error:
         raise StartError(str(error)) from None
-
-
-def run(config: Config, reread: Callable[[], Config], style: str) -> int:
-    """Run until told to stop; the exit code."""
-    supervisor = Supervisor()
-    if not config.agent.enabled:
-        logs.fail("enabled = 0 in [agent]: nothing is metered")
-        return 2 if supervisor.is_there else 0  # which a service is not started again after
-    if supervisor.is_there:
-        faulthandler.enable()  # where it was stuck, when a watchdog aborts it
-    with Signals() as signals:
-        try:
-            _log_to(config.agent.log)
-            require_host_time()
-            agent = _started(lambda: Agent(config, reread, style, supervisor), supervisor, signals)
-        except (StartError, TakenError, TimeNamespaceError) as error:
-            logs.fail(error)
-            return 2
-        if agent is None:
-            return 1
-        agent.run(signals)
-    return 0
-
-
-def _log_to(where: Log) -> None:
-    if where is Log.STDERR:
-        return
-    try:
-        logs.to_syslog()
-    except OSError as error:
-        mend = "start a syslog daemon, or set it to stderr"
-        raise StartError(f"[agent] log = syslog: {logs.DEV_LOG}: {error.strerror}; {mend}") from None
-
-
-def _started(start: Callable[[], Agent], supervisor: Supervisor, signals: Signals) -> Agent | None:
-    """An agent. As a service it tries until it can, for interfaces come late at boot; None: it was told to stop.
-
-    It tries once in any case: what one before it has left is to be cleaned up.
-    """
-    while True:
-        try:
-            return start()
-        except (StartError, TakenError, OSError) as error:
-            if not supervisor.is_there:
-                raise
-            supervisor.status(f"waiting: {error}")
-            log.error("%s; trying again each second", error)
-        logs.catch_up(time.monotonic_ns())
-        select.select([signals], [], [], _TRY_AGAIN_SECONDS)
-        signals.drain()
-        if signals.stop:
-            return None
 
 
 def _sampling(kernel: Kernel) -> Sampling:

@@ -76,7 +76,7 @@ def add_export_options(parser: argparse.ArgumentParser) -> None:
         "-e",
         "--elements",
         metavar="NAMES",
-        help="what a record tells, say default,minimumTTL; see xflowd elements (printed with --format json)",
+        help="what a record tells, say default,minimumTTL; see xflowd elements",
     )
     add_format_option(parser)
 

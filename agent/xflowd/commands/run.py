@@ -47,6 +47,6 @@ def run(options: argparse.Namespace) -> int:
     # numpy's algebra has threads of its own, which nobody needs here and which would keep the rights that are given up.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # What only one command needs is imported by that command: start-up time and memory count on a router.
-    from xflowd import daemon  # noqa: PLC0415
+    from xflowd import service  # noqa: PLC0415
 
-    return daemon.run(config, lambda: configured(options), options.format)
+    return service.run(config, lambda: configured(options), options.format)

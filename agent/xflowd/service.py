@@ -1,0 +1,75 @@
+"""`xflowd run`: from the command line to an agent that meters, which a service tries for until it can."""
+
+from __future__ import annotations
+
+import faulthandler
+import logging
+import select
+import time
+from collections.abc import Callable
+
+from xflowd import logs
+from xflowd.config import Config
+from xflowd.config.schema import Log
+from xflowd.daemon import Agent
+from xflowd.edge.clock import TimeNamespaceError, require_host_time
+from xflowd.edge.notify import Supervisor
+from xflowd.edge.signals import Signals
+from xflowd.lasting import TakenError
+from xflowd.settings import StartError
+
+log = logging.getLogger(__name__)
+
+_TRY_AGAIN_SECONDS = 1.0
+
+
+def run(config: Config, reread: Callable[[], Config], style: str) -> int:
+    """Run until told to stop; the exit code."""
+    supervisor = Supervisor()
+    if not config.agent.enabled:
+        logs.fail("enabled = 0 in [agent]: nothing is metered")
+        return 2 if supervisor.is_there else 0  # which a service is not started again after
+    if supervisor.is_there:
+        faulthandler.enable()  # where it was stuck, when a watchdog aborts it
+    with Signals() as signals:
+        try:
+            _log_to(config.agent.log)
+            require_host_time()
+            agent = _started(lambda: Agent(config, reread, style, supervisor), supervisor, signals)
+        except (StartError, TakenError, TimeNamespaceError) as error:
+            logs.fail(error)
+            return 2
+        if agent is None:
+            return 1
+        agent.run(signals)
+    return 0
+
+
+def _log_to(where: Log) -> None:
+    if where is Log.STDERR:
+        return
+    try:
+        logs.to_syslog()
+    except OSError as error:
+        mend = "start a syslog daemon, or set it to stderr"
+        raise StartError(f"[agent] log = syslog: {logs.DEV_LOG}: {error.strerror}; {mend}") from None
+
+
+def _started(start: Callable[[], Agent], supervisor: Supervisor, signals: Signals) -> Agent | None:
+    """An agent. As a service it tries until it can, for interfaces come late at boot; None: it was told to stop.
+
+    It tries once in any case: what one before it has left is to be cleaned up.
+    """
+    while True:
+        try:
+            return start()
+        except (StartError, TakenError, OSError) as error:
+            if not supervisor.is_there:
+                raise
+            supervisor.status(f"waiting: {error}")
+            log.error("%s; trying again each second", error)
+        logs.catch_up(time.monotonic_ns())
+        select.select([signals], [], [], _TRY_AGAIN_SECONDS)
+        signals.drain()
+        if signals.stop:
+            return None
