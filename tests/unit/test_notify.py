@@ -133,3 +133,22 @@ def test_a_manager_that_does_not_read_holds_up_nothing(manager: socket.socket) -
         supervisor.status(f"{number}")
     assert "not delivered" in supervisor.told()
     supervisor.close()
+
+
+def test_what_a_busy_manager_did_not_take_is_said_again(manager: socket.socket) -> None:
+    """Half of the watchdog's time later would be too late, and a service that is not ready is ended."""
+    supervisor = Supervisor(environment(manager, WATCHDOG_USEC="60000000"))
+    supervisor.alive(0)
+    number = 0
+    while not supervisor.told():
+        supervisor.status(f"{number}")
+        number += 1
+    supervisor.ready("metering")
+    supervisor.alive(30 * SECOND)
+    heard(manager)
+    supervisor.status("metering")
+    supervisor.alive(31 * SECOND)
+    supervisor.status("metering")
+    assert heard(manager) == [["READY=1", "STATUS=metering"], ["WATCHDOG=1"]]
+    assert supervisor.due_ns == 61 * SECOND
+    supervisor.close()

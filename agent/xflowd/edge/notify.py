@@ -10,6 +10,7 @@ import socket
 from collections.abc import MutableMapping
 
 _LONGEST_STATUS = 400  # characters; `systemctl status` shows one line
+_AGAIN_NS = 1_000_000_000  # after a sign of life that did not get through: waiting half of the time again is too long
 
 
 class Supervisor:
@@ -20,6 +21,7 @@ class Supervisor:
         path = environment.pop("NOTIFY_SOCKET", "")
         period, process = environment.pop("WATCHDOG_USEC", ""), environment.pop("WATCHDOG_PID", "")
         self._fault = self._status = ""
+        self._is_ready_owed = False
         self._socket = self._connected(path) if path else None
         is_meant = bool(self._socket) and process in ("", str(os.getpid()))
         self._half_ns = int(period) * 1_000 // 2 if is_meant and period.isdecimal() else 0
@@ -34,7 +36,7 @@ class Supervisor:
     def ready(self, status: str) -> None:
         """The agent meters; after `reloading`: it does so again."""
         self._status = _one_line(status)
-        self._send("READY=1", f"STATUS={self._status}")
+        self._is_ready_owed = not self._send("READY=1", f"STATUS={self._status}")
 
     def reloading(self, now_ns: int) -> None:
         """The configuration is read again, from `now_ns` of the monotonic clock on; `ready` ends it."""
@@ -44,16 +46,17 @@ class Supervisor:
         self._send("STOPPING=1", f"STATUS={_one_line(status)}")
 
     def status(self, text: str) -> None:
-        """What the agent is doing, if that is something else than before."""
-        if (text := _one_line(text)) != self._status:
-            self._status = text
-            self._send(f"STATUS={text}")
+        """What the agent is doing, if that is new. To be called now and then: what was lost is said again."""
+        if self._is_ready_owed:
+            self.ready(text)
+        elif (text := _one_line(text)) != self._status:
+            self._status = text if self._send(f"STATUS={text}") else ""
 
     def alive(self, now_ns: int) -> None:
         """To be said by the loop that does the work, whenever it comes round: sent when half of the time is over."""
         if self.due_ns is not None and now_ns >= self.due_ns:
-            self.due_ns = now_ns + self._half_ns
-            self._send("WATCHDOG=1")
+            has_arrived = self._send("WATCHDOG=1")
+            self.due_ns = now_ns + (self._half_ns if has_arrived else min(self._half_ns, _AGAIN_NS))
 
     def told(self) -> str:
         """What went wrong since it was asked last, or nothing."""
@@ -77,13 +80,16 @@ class Supervisor:
             return None
         return made
 
-    def _send(self, *lines: str) -> None:
+    def _send(self, *lines: str) -> bool:
+        """Whether that got through, or nobody asks."""
         if self._socket is None:
-            return
+            return True
         try:
             self._socket.send("\n".join(lines).encode(errors="replace"))
         except OSError as error:
             self._fault = f"{lines[0]} not delivered: {error.strerror or error}"
+            return False
+        return True
 
 
 def _one_line(text: str) -> str:
