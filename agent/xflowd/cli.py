@@ -16,20 +16,59 @@ Counts every packet into flows in the kernel (XDP and TC) and exports the flows 
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; the exit code: 0, 1 failed while running, 2 wrong use or configuration."""
-    options = parser().parse_args(arguments)
+    """Run the command; the exit code: 0, 1 failed while running, 2 wrong use or configuration.
+
+    Whoever reads what is printed may have seen enough (`| head`): that ends the command, and is no fault.
+    """
+    code = 0
     logs.begin()
     try:
-        return int(options.command(options))
+        code = _obey(arguments)
+        _flush()
     except ConfigError as error:
         for problem in error.problems:
             logs.fail(problem)
         return 2
     except OSError as error:
-        logs.fail(_told(error))
-        return 1
+        if not (isinstance(error, BrokenPipeError) and _is_unread()):
+            code = 1
+            logs.fail(_told(error))
+        _let_go()
     except KeyboardInterrupt:
         return 0
+    return code
+
+
+def _obey(arguments: Sequence[str] | None) -> int:
+    try:
+        options = parser().parse_args(arguments)
+    except SystemExit:
+        _flush()  # help is read by somebody too
+        raise
+    return int(options.command(options))
+
+
+def _flush() -> None:
+    """While what goes wrong can still be told: at its exit Python could only complain."""
+    if sys.stdout:  # none where it was closed before the start
+        sys.stdout.flush()
+
+
+def _is_unread() -> bool:
+    """Whether nobody reads standard output any more."""
+    from xflowd.edge.terminal.output import has_reader  # noqa: PLC0415
+
+    return bool(sys.stdout) and not has_reader(sys.stdout)
+
+
+def _let_go() -> None:
+    """What standard output did not take goes nowhere, and is not tried again at the exit."""
+    from xflowd.edge.terminal.output import discard  # noqa: PLC0415
+
+    try:
+        _flush()
+    except OSError:
+        discard(sys.stdout)
 
 
 def _told(error: OSError) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 from typing import TextIO
 
 NOT_A_TERMINAL = (200, 0)  # columns and lines: wide, and one header only
@@ -23,7 +24,7 @@ class Output:
             self._stream.flush()
         except OSError:  # nobody reads any more, or the disk is full
             self.closed = True
-            _discard(self._stream)
+            discard(self._stream)
 
 
 def can_show(stream: TextIO, text: str) -> bool:
@@ -46,7 +47,17 @@ def terminal_size(stream: TextIO) -> tuple[int, int]:
     return NOT_A_TERMINAL
 
 
-def _discard(stream: TextIO) -> None:
+def has_reader(stream: TextIO) -> bool:
+    """False once the other end of a pipe or socket is closed."""
+    try:
+        waiting = select.poll()
+        waiting.register(stream.fileno(), 0)
+    except (OSError, ValueError):
+        return True
+    return not any(event & (select.POLLERR | select.POLLHUP) for _, event in waiting.poll(0))
+
+
+def discard(stream: TextIO) -> None:
     """What is still buffered must go somewhere, or the interpreter complains of it when it exits."""
     try:
         descriptor = stream.fileno()

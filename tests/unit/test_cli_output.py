@@ -1,0 +1,52 @@
+"""Proves that a command whose reader has gone away (`| head`) ends quietly, and that a full disk is told in a line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+COMMANDS = ("--help", "status --help", "elements", "elements --json", "check -c {file}", "check -c {file} --to uci")
+COMMANDS += ("doctor -c {file} --socket {nowhere}",)
+#: Python buffers what goes to a pipe, unless it is told not to: the fault then comes at another place.
+BUFFERING = ({"PYTHONUNBUFFERED": ""}, {"PYTHONUNBUFFERED": "1"})
+
+
+def printed_to(descriptor: int, directory: Path, command: str, environment: dict[str, str]) -> tuple[int, str]:
+    """The exit code, and what standard error has."""
+    (directory / "conf").write_text("[meter]\ninterfaces = lo\n")
+    words = command.format(file=directory / "conf", nowhere=directory / "nowhere")
+    done = subprocess.run(
+        [sys.executable, "-m", "xflowd", *words.split()],
+        stdout=descriptor,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **environment},
+        check=False,
+        timeout=60,
+    )
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("environment", BUFFERING, ids=["buffered", "unbuffered"])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_reader_that_has_gone_is_no_fault(command: str, environment: dict[str, str], tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        code, told = printed_to(writing, tmp_path, command, environment)
+    finally:
+        os.close(writing)
+    assert told == ""
+    assert code == 0 or (code == 1 and command.startswith("doctor")), "what it has found, and told nobody"
+
+
+@pytest.mark.parametrize("environment", BUFFERING, ids=["buffered", "unbuffered"])
+@pytest.mark.parametrize("command", ["status --help", "check -c {file}"])
+def test_a_full_disk_is_one(command: str, environment: dict[str, str], tmp_path: Path) -> None:
+    with open("/dev/full", "w") as full:
+        code, told = printed_to(full.fileno(), tmp_path, command, environment)
+    assert (code, told) == (1, "xflowd: [Errno 28] No space left on device\n")
