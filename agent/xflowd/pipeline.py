@@ -120,7 +120,7 @@ class Pipeline:
         self._end(found, now)
 
     def fail(self) -> None:
-        """The last tick did not come to its end: the next one finds what it has left, like that of a dead agent."""
+        """The last tick or flush did not come to its end: the next finds what is left, like that of a dead agent."""
         self._failed = True
 
     def flush(self, now: Instant) -> None:
@@ -135,7 +135,11 @@ class Pipeline:
         numbers = numbers[self.kernel.slots["state"][numbers] == SlotState.LIVE]
         reasons = np.full(len(numbers), FlowEndReason.FORCED_END, np.uint8)
         self.live = max(0, self.live - len(numbers))
-        self._end(expiry.Scan(numbers, reasons, numbers[:0], len(numbers), 0), now)
+        try:
+            self._end(expiry.Scan(numbers, reasons, numbers[:0], len(numbers), 0), now)
+        except BaseException:
+            self.fail()  # whoever has asked may go on after any fault
+            raise
         return len(numbers)
 
     def flush_places(self, places: Collection[Place], now: Instant) -> None:

@@ -60,6 +60,35 @@ def test_what_a_filter_means_ends_and_the_rest_goes_on(text: str, ended: int) ->
         afterwards(where, flushing, 0)
 
 
+class OutOfMemory:
+    """Knows nothing of flows the first time that it is asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def fill(self, _flows: np.ndarray) -> None:
+        self.asked += 1
+        if self.asked == 1:
+            raise MemoryError
+
+
+def test_a_flush_that_does_not_come_to_its_end_is_finished_by_the_next() -> None:
+    """The control socket goes on after any fault of an answer; slots that are neither LIVE nor free must not stay."""
+    with world(OPTIONS, *ALL) as where:
+        before(where, flushing)
+        life = Life(where)
+        life.pipeline._lookups = (OutOfMemory(),)
+        with pytest.raises(MemoryError):
+            life.pipeline.flush_chosen(chosen(where, life, "src port 11"), where.now(10))
+        assert life.pipeline.counters.flows[FORCED] == 0
+        life.pipeline.flush_chosen(np.zeros(0, np.uint32), where.now(10))
+        assert life.pipeline.counters.flows[FORCED] == 1
+        assert life.pipeline.in_table().total() == len(FRAMES) - 1
+        life.push(11)
+        life.close()
+        afterwards(where, flushing, 0)
+
+
 def test_templates_are_sent_at_once_where_there_are_any() -> None:
     with world(OPTIONS, *ALL) as where:
         life = Life(where)

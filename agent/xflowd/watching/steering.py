@@ -73,6 +73,5 @@ def _through(agent: Agent, numbers: Numbers) -> int:
     try:
         ended = agent.pipeline.flush_chosen(numbers, agent.clock.now())
     except OSError as error:
-        agent.pipeline.fail()
         raise ValueError(f"flows stay in the table: {error}") from error
     return ended
