@@ -7,8 +7,10 @@ import os
 import socket
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 
@@ -55,20 +57,26 @@ class Agent:
         self.names: dict[int, str] = {}
         self._telling = Telling()
         self.started_ns = time.monotonic_ns()
-        self.routes, self.systems = Routes(), Systems()
+        self._held, self._undo = ExitStack(), ExitStack()  # by this process; of a start that fails
+        self._tables: list[Table] = []
         present = network.interfaces()
         self._networks = Networks()
         self.config, self._named = self._with_networks(config)
+        _require(self.config)
         self._warn(present)
+        self.routes, self.systems = Routes(), Systems()
+        self._held.callback(self.routes.close)
         self._lasting = Lasting(instance.name())
         self._journal = self._lasting.journal
         try:
             self.exposition = Exposition(self, claim(self.config.metrics.listen))
+            self._held.callback(self.exposition.server.close)
             self._take_over(present)
+            self.watch = network.Watch(network.LINKS)
+            self._held.callback(self.watch.close)
         except BaseException:
             self._give_back()
             raise
-        self.watch = network.Watch(network.LINKS)
 
     def run(self, signals: Signals) -> None:
         """Meter and export until SIGTERM or SIGINT, then end every flow and leave the host as it was.
@@ -83,6 +91,7 @@ class Agent:
             self._leave()
             raise
         if signals.leave:
+            log.info("leaving the table to the next agent: %s", self._in_table())
             self._leave()
         else:
             self.close()
@@ -96,7 +105,7 @@ class Agent:
         self.sinks.drain(self.clock.now)
         for line in summary(self.pipeline, self.collectors):
             log.info("%s", line)
-        self._close_all()
+        self._held.close()
         self._lasting.remove()
 
     @property
@@ -177,6 +186,7 @@ class Agent:
         if before.agent != config.agent:
             log.warning("[agent] counts at the start only: restart, no packet is missed by it")
         self._follow(present)
+        self._journal.commit()
         log.info("configuration read again", extra=logs.ANSWER)
         self.supervisor.ready(self._doing())
 
@@ -205,35 +215,41 @@ class Agent:
         self.clock = Clock(self._journal.remembered("clock"))
         self._journal.include("clock", lambda: self.clock.difference_ns)
         older, current = self._lasting.tables(load_options(self.config, metered(self.config, present)))
+        self._tables = [*older, current]
+        self._held.callback(self._close_tables)
         self.sinks = Sinks(self.config, self._lasting, self._style, self.names)
+        self._held.callback(self.sinks.close)
         self.points = ObservationPoints(self._lasting.pins)
+        self._undo.callback(self.points.close)
         self.points.adopt(current.kernel, [table.kernel for table in older], present)
         self.points.restore(self._journal.remembered("points") or [])
         self._journal.include("points", self.points.state)
         self.baselines = Baselines(self._journal.remembered("baselines") or [])
         self._journal.include("baselines", self.baselines.state)
         self._know(_names(present))
+        self.control = _control_server(self)
+        self._held.callback(self.control.close)
+        self._lessen_rights()  # before the first thread, which the first name to be looked up starts
+        self._read_systems()
         if self._lasting.found:
             self.sinks.wait_for_names(self.clock.now)
-        self._empty([*older, current])
+        self._empty()
         self._follow(present)
         self._require_points()
         self._journal.commit()
-        self.control = _control_server(self)
-        self._lessen_rights()
-        self._read_systems()
+        if self._lasting.found:
+            log.info("taken over: %s; %s", self._in_table(), self._doing())
 
     def _read_systems(self) -> None:
         """With the rights that reading them again will have."""
         try:
             self.systems.load(self.config.meter.as_table)
         except OSError as error:
-            self.control.close()
             raise StartError(f"[meter] as_table: {fault(error)}") from None
 
-    def _empty(self, tables: list[Table]) -> None:
+    def _empty(self) -> None:
         """Older tables give up their flows, one after the other; the last is the one to meter into."""
-        first = tables[0]
+        first = self._tables[0]
         self.pipeline = Pipeline(
             first.kernel,
             timeouts(self.config),
@@ -244,7 +260,7 @@ class Agent:
             table=first.number,
         )
         now = self.clock.now()
-        for table, after in pairwise(tables):
+        for table, after in pairwise(list(self._tables)):
             table.kernel.wait_grace_period()
             self.points.carry_over(table.kernel)
             self.sinks.resample(_sampling(table.kernel))
@@ -254,12 +270,19 @@ class Agent:
             self._switch(table, after)
         if self._lasting.found:
             self.pipeline.recover(now)
-            log.info("taken over: %s", counted(int(np.count_nonzero(tables[-1].kernel.slots["state"])), "flow"))
 
     def _switch(self, old: Table, new: Table) -> None:
         self.pipeline.switch(new.kernel, new.number)
         self._lasting.remove_table(old.number)
+        self._tables = [one for one in self._tables if one.number not in (old.number, new.number)] + [new]
         old.kernel.close()
+
+    def _close_tables(self) -> None:
+        for table in self._tables:
+            table.kernel.close()
+
+    def _in_table(self) -> str:
+        return counted(int(np.count_nonzero(self._tables[-1].kernel.slots["state"])), "flow")
 
     def _lessen_rights(self) -> None:
         """What is pinned and the socket belong to the user from now on, so that the agent can clean up after itself.
@@ -280,28 +303,19 @@ class Agent:
 
     def _give_back(self) -> None:
         """The start failed: an agent before this one has left what is there, or nobody has."""
-        if hasattr(self, "exposition"):
-            self.exposition.server.close()
+        if not self._lasting.found:
+            self._undo.close()
+        self._held.close()
         if self._lasting.found:
             self._lasting.leave()
-            return
-        if hasattr(self, "points"):
-            self.points.close()
-        self._lasting.remove()
+        else:
+            self._lasting.remove()
 
     def _leave(self) -> None:
         """Go, and leave everything to the next agent."""
         self.supervisor.stopping("leaving the table to the next agent")
-        self._close_all()
+        self._held.close()
         self._lasting.leave()
-
-    def _close_all(self) -> None:
-        self.sinks.close()
-        self.control.close()
-        self.exposition.server.close()
-        self.watch.close()
-        self.routes.close()
-        self.pipeline.kernel.close()
 
     def _follow(self, present: list[network.Interface]) -> None:
         """Meter what has come, let go of what is gone, and remember both. What is gone goes by its old name."""
@@ -384,6 +398,18 @@ class Agent:
             self._switch(old, new)
         except OSError as error:
             raise RuntimeError(f"the table could not be exchanged, restart: {error}") from error
+
+
+def _require(config: Config) -> None:
+    """What need not be begun to see that it would fail. Raises StartError."""
+    try:
+        privileges.require()
+        if config.meter.as_table:
+            Path(config.meter.as_table).open("rb").close()
+    except privileges.PrivilegeError as error:
+        raise StartError(str(error)) from None
+    except OSError as error:
+        raise StartError(f"[meter] as_table: {fault(error)}") from None
 
 
 def _names(present: list[network.Interface]) -> dict[int, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import gc
 import logging
 import select
 import time
@@ -12,6 +13,7 @@ from xflowd import logs
 from xflowd.config import Config
 from xflowd.config.schema import Log
 from xflowd.daemon import Agent
+from xflowd.edge import privileges
 from xflowd.edge.clock import TimeNamespaceError, require_host_time
 from xflowd.edge.notify import Supervisor
 from xflowd.edge.signals import Signals
@@ -38,7 +40,7 @@ def run(config: Config, reread: Callable[[], Config], style: str) -> int:
             agent = _started(lambda: Agent(config, reread, style, supervisor), supervisor, signals)
         except (StartError, TakenError, TimeNamespaceError) as error:
             logs.fail(error)
-            return 2
+            return 1 if supervisor.is_there and privileges.are_lessened() else 2
         if agent is None:
             return 1
         agent.run(signals)
@@ -58,16 +60,18 @@ def _log_to(where: Log) -> None:
 def _started(start: Callable[[], Agent], supervisor: Supervisor, signals: Signals) -> Agent | None:
     """An agent. As a service it tries until it can, for interfaces come late at boot; None: it was told to stop.
 
-    It tries once in any case: what one before it has left is to be cleaned up.
+    It tries once in any case: what one before it has left is to be cleaned up. When it has given up rights it cannot try
+    again: the service manager starts another process.
     """
     while True:
         try:
             return start()
         except (StartError, TakenError, OSError) as error:
-            if not supervisor.is_there:
+            if not supervisor.is_there or privileges.are_lessened():
                 raise
             supervisor.status(f"waiting: {error}")
             log.error("%s; trying again each second", error)
+        gc.collect()  # maps stay mapped as long as what read them, and that goes round in circles
         logs.catch_up(time.monotonic_ns())
         select.select([signals], [], [], _TRY_AGAIN_SECONDS)
         signals.drain()

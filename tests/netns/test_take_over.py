@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -43,6 +44,14 @@ while running:
         sender.sendto(port.to_bytes(2, "big") + b"\\x00\\x09\\x00\\x30\\x00\\x00" + bytes(40), (sys.argv[1], 0))
     sent += 30
     time.sleep(0.01)
+"""
+
+SILENCE = """
+import socket, time
+asked = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+asked.bind(("", 53))
+print("listening", flush=True)
+time.sleep(600)
 """
 
 
@@ -99,6 +108,53 @@ def test_what_is_left_is_taken_over_at_once(network: Network, readers: dict[str,
         assert _total(reader, protocol) == sent, protocol
 
 
+def test_a_name_server_that_does_not_answer_keeps_nobody_from_taking_over(network: Network) -> None:
+    """The thread that asks for the name is one too many where rights are to be given up."""
+    silent = network.b.start(sys.executable, "-c", SILENCE)
+    silent.wait_for_log("listening")
+    resolver = network.directory / "resolv.conf"
+    resolver.write_text(f"nameserver {B.host4}\noptions timeout:30\n")
+    network.router.run("mount", "--bind", resolver, "/etc/resolv.conf")
+    configuration = network.directory / "names.conf"
+    write_configuration(configuration, [Collector("main", "collector.example:2055", "ipfix")], interfaces="lan")
+    first = Agent(network.router, "-c", configuration, metering=("lan",))
+    network.a.run("ping", "-c", "3", "-i", "0.01", B.host4)
+    assert first.stop(signal.SIGQUIT) == 0
+    assert "leaving the table to the next agent: " in first.log
+    second = Agent(network.router, "-c", configuration, metering=())
+    second.wait_for_log(r"taken over: [1-9]\d* flows?; metering lan for 1 collector")
+    assert second.stop() == 0
+    silent.stop()
+
+
+def test_without_rights_nothing_is_begun(network: Network) -> None:
+    nobody = ("setpriv", "--reuid=65534", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all")
+    agent = Process(network.router.argv(*nobody, *COMMAND, "run", "-i", "lan"), network.directory / "nobody.log")
+    assert agent.wait() == 2
+    assert agent.log == "xflowd: metering is not allowed: run as root, or with CAP_BPF and CAP_NET_ADMIN\n"
+
+
+def test_a_service_that_cannot_start_yet_holds_nothing_meanwhile(network: Network, tmp_path: Path) -> None:
+    """It tries again in the same process, each second: what a try has opened is closed with it."""
+    manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    manager.bind(str(tmp_path / "notify"))
+    configuration = _configuration(network)
+    configuration.write_text(configuration.read_text() + "\n[agent]\nuser = nosuchuser\n")
+    environment = ("env", f"NOTIFY_SOCKET={tmp_path / 'notify'}")
+    agent = Process(
+        network.router.argv(*environment, *COMMAND, "run", "-c", configuration), network.directory / "service.log"
+    )
+    agent.wait_for_log("there is no such user: .*trying again each second", 20)
+    descriptors = Path(f"/proc/{_pid_of(agent, network)}/fd")
+    first = _fewest(descriptors)
+    time.sleep(3)
+    assert _fewest(descriptors) <= first
+    assert agent.log.count("trying again") == 1
+    assert "runs already" not in agent.log
+    assert agent.stop() == 1
+    manager.close()
+
+
 def test_a_second_agent_is_refused_and_told_who_has_it(network: Network) -> None:
     configuration = _configuration(network)
     first = Agent(network.router, "-c", configuration, metering=("lan",))
@@ -118,7 +174,16 @@ def _configuration(network: Network, **meter: int) -> Path:
     return write_configuration(network.directory / "xflowd.conf", collectors, interfaces="lan", **meter)
 
 
-def _pid_of(agent: Agent, network: Network) -> int:
+def _fewest(descriptors: Path) -> int:
+    """Of a second: between two tries there are those that it holds always."""
+    counts = []
+    for _ in range(12):
+        counts.append(len(list(descriptors.iterdir())))
+        time.sleep(0.1)
+    return min(counts)
+
+
+def _pid_of(agent: Agent | Process, network: Network) -> int:
     listed = subprocess.run(["ip", "netns", "pids", network.router.name], capture_output=True, text=True, check=True)
     found = [int(pid) for pid in listed.stdout.split() if b"xflowd" in Path(f"/proc/{pid}/cmdline").read_bytes()]
     assert len(found) == 1

@@ -1,4 +1,4 @@
-"""Rights given up for good: what is left is what an agent needs that has loaded and attached its programs.
+"""Rights given up for good: what is left is what an agent needs that has loaded its programs.
 
 Linux keeps capabilities for each thread (capabilities(7)), so all this is done while there is one thread.
 """
@@ -11,7 +11,7 @@ import pwd
 from pathlib import Path
 
 #: <linux/capability.h>. What each is for, and since when it is needed no more: docs/decisions/privileges.md.
-CAP_NET_ADMIN, CAP_PERFMON, CAP_BPF = 12, 38, 39
+CAP_NET_ADMIN, CAP_SYS_ADMIN, CAP_PERFMON, CAP_BPF = 12, 21, 38, 39
 #: What is kept, as far as it was there: hot-plugged interfaces and a reload may need it.
 KEPT = (CAP_NET_ADMIN, CAP_PERFMON, CAP_BPF)
 
@@ -29,20 +29,36 @@ class PrivilegeError(OSError):
 #: effective, permitted and inheritable, 32 bits of each, the low ones first.
 _Header, _Data = c.c_uint32 * 2, c.c_uint32 * 6
 
+_lessened = False
+
 _libc = c.CDLL(None, use_errno=True)  # glibc and musl alike
 _libc.prctl.argtypes = [c.c_int, c.c_ulong, c.c_ulong, c.c_ulong, c.c_ulong]
 _libc.capget.argtypes = _libc.capset.argtypes = [_Header, _Data]
 
 
+def require() -> None:
+    """Whether this process may load programs and attach them. Raises PrivilegeError."""
+    have = _permitted()
+    if not have >> CAP_SYS_ADMIN & 1 and not (have >> CAP_BPF & 1 and have >> CAP_NET_ADMIN & 1):
+        raise PrivilegeError("metering is not allowed: run as root, or with CAP_BPF and CAP_NET_ADMIN")
+
+
+def are_lessened() -> bool:
+    """Whether drop() was called: what needs more rights takes another process."""
+    return _lessened
+
+
 def drop(user: str | None) -> None:
     """Keep KEPT and lose all other capabilities; become `user`, with its group and the groups it is a member of.
 
-    Call it when programs are loaded and attached, before the first thread is started. Nothing that this process may
+    Call it when programs are loaded, before the first thread is started. Nothing that this process may
     execute from then on has a capability, set-user-ID or not. Without `user` the account stays as it is: root without
     capabilities still owns root's files. Raises PrivilegeError: the agent must not go on then.
     """
+    global _lessened  # noqa: PLW0603 - of the process, and for good
     account = _account(user) if user else None
     _require_one_thread()
+    _lessened = True
     _lose_bounds()
     if account and not account.pw_uid == os.getuid() == os.geteuid():
         _become(account)
