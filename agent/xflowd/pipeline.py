@@ -135,11 +135,7 @@ class Pipeline:
         numbers = numbers[self.kernel.slots["state"][numbers] == SlotState.LIVE]
         reasons = np.full(len(numbers), FlowEndReason.FORCED_END, np.uint8)
         self.live = max(0, self.live - len(numbers))
-        try:
-            self._end(expiry.Scan(numbers, reasons, numbers[:0], len(numbers), 0), now)
-        except BaseException:
-            self.fail()  # whoever has asked may go on after any fault
-            raise
+        self._end(expiry.Scan(numbers, reasons, numbers[:0], len(numbers), 0), now)
         return len(numbers)
 
     def flush_places(self, places: Collection[Place], now: Instant) -> None:
@@ -156,7 +152,6 @@ class Pipeline:
         """Finish what has failed before; a flush would not see it."""
         if self._failed:
             self.recover(now)
-            self._failed = False
 
     def recover(self, now: Instant) -> None:
         """Finish what an agent that was killed has left half done in this table."""
@@ -207,6 +202,7 @@ class Pipeline:
         return bool(self._own(flows(self.kernel.records(found.numbers), found.reasons)).all())
 
     def _end(self, found: expiry.Scan, now: Instant) -> None:
+        self._failed = True  # until all of it is done: whoever has asked for it may go on after any fault
         numbers, reasons = found.numbers, found.reasons
         if len(numbers):
             self.kernel.detach(numbers, reasons)
@@ -221,6 +217,7 @@ class Pipeline:
             self._give(numbers[part], ended, now)
         self._give_overflow(now, is_all=not len(numbers))
         self.kernel.release(np.concatenate([numbers, found.discarded]))
+        self._failed = False
 
     def _give_overflow(self, now: Instant, is_all: bool) -> None:
         """After all flows: each commit says that what was asked for of these has gone out. `is_all`: there are none."""
@@ -256,7 +253,7 @@ class Pipeline:
             for sink in taken:
                 sink.rollback()
             self.kernel.stamp(numbers, 0)  # or another commit would say that they are gone
-            self.counters, self._failed = before, True
+            self.counters = before
             raise
         for sink in taken:
             sink.commit()

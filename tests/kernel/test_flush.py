@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -72,18 +74,29 @@ class OutOfMemory:
             raise MemoryError
 
 
-def test_a_flush_that_does_not_come_to_its_end_is_finished_by_the_next() -> None:
-    """The control socket goes on after any fault of an answer; slots that are neither LIVE nor free must not stay."""
+def some_of_them(where: World, life: Life) -> None:
+    life.pipeline.flush_chosen(chosen(where, life, "src port 11"), where.now(10))
+
+
+def those_of_an_interface(where: World, life: Life) -> None:
+    life.pipeline.flush_places(set(life.pipeline.in_table()), where.now(10))
+
+
+@pytest.mark.parametrize(("flush", "ended"), [(some_of_them, 1), (those_of_an_interface, 5)])
+def test_a_flush_that_does_not_come_to_its_end_is_finished_by_the_next(
+    flush: Callable[[World, Life], None], ended: int
+) -> None:
+    """The agent goes on after any fault of an answer, and of following interfaces: no slot must stay EXPIRING."""
     with world(OPTIONS, *ALL) as where:
         before(where, flushing)
         life = Life(where)
         life.pipeline._lookups = (OutOfMemory(),)
         with pytest.raises(MemoryError):
-            life.pipeline.flush_chosen(chosen(where, life, "src port 11"), where.now(10))
+            flush(where, life)
         assert life.pipeline.counters.flows[FORCED] == 0
         life.pipeline.flush_chosen(np.zeros(0, np.uint32), where.now(10))
-        assert life.pipeline.counters.flows[FORCED] == 1
-        assert life.pipeline.in_table().total() == len(FRAMES) - 1
+        assert life.pipeline.counters.flows[FORCED] == ended
+        assert np.count_nonzero(life.pipeline.kernel.slots["state"]) == 5 - ended
         life.push(11)
         life.close()
         afterwards(where, flushing, 0)
