@@ -55,7 +55,7 @@ class Agent:
         self.supervisor = supervisor
         self._reread, self._style = reread, style
         self.names: dict[int, str] = {}
-        self._telling = Telling()
+        self._telling, self._refused = Telling(), ""
         self.started_ns = time.monotonic_ns()
         self._held, self._undo = ExitStack(), ExitStack()  # by this process; of a start that fails
         self._tables: list[Table] = []
@@ -174,7 +174,7 @@ class Agent:
             self._refuse(error)
             self._keep_exposition(claimed)
             return
-        before, self.config, self._named = self.config, config, named
+        before, self.config, self._named, self._refused = self.config, config, named, ""
         self.exposition.move(config.metrics.listen, claimed)
         self.sinks.reload(config, self.clock.now)
         self.sinks.know(self.names)
@@ -195,7 +195,8 @@ class Agent:
         faults = error.problems if isinstance(error, ConfigError) else [error]
         for one in faults:
             log.error("configuration not read again, going on as before: %s", one, extra=logs.ANSWER)
-        self.supervisor.ready(f"{self._doing()}; configuration not read again: {faults[0]}")
+        self._refused = f"; configuration not read again: {faults[0]}"
+        self.supervisor.ready(self._doing())
 
     def _keep_exposition(self, claimed: socket.socket | None) -> None:
         try:
@@ -208,7 +209,7 @@ class Agent:
         places = self.points.places()
         names = sorted({self.names.get(index, str(index)) for index, _ in places})
         listed = ", ".join(names) if len(names) <= _MOST_LISTED else counted(len(names), "interface")
-        return f"metering {listed or 'no interface'} for {counted(len(self.collectors), 'collector')}"
+        return f"metering {listed or 'no interface'} for {counted(len(self.collectors), 'collector')}{self._refused}"
 
     def _take_over(self, present: list[network.Interface]) -> None:
         """Go on where an agent before this one was killed, or begin."""

@@ -19,6 +19,8 @@ from xflowd.notices import Repeats
 DEV_LOG = Path("/dev/log")
 #: Of a line that answers somebody: it is told however often it is asked for.
 ANSWER = {"is_answer": True}
+#: Of a line that says how something stands from now on: without it, the one before it would seem to hold.
+CHANGE = {"is_answer": True}
 #: Of a line that ends the command: a terminal is told who it is that speaks.
 _LAST_WORD = {"is_answer": True, "is_last_word": True}
 

@@ -19,6 +19,7 @@ from xflowd.edge.libbpf import LibbpfError
 from xflowd.edge.network import Interface
 from xflowd.edge.pins import Pins
 from xflowd.hooks import AttachError, GoneError
+from xflowd.logs import CHANGE
 from xflowd.metering.flow import EGRESS, INGRESS, Place
 
 log = logging.getLogger(__name__)
@@ -201,7 +202,8 @@ class ObservationPoints:
             attachment.close()
             raise
         self._points[place] = Point(attachment, program, before)
-        log.info("metering %s %s by %s", shown(interface.name), DIRECTION_NAMES[place[1]], attachment.hook)
+        where = shown(interface.name), DIRECTION_NAMES[place[1]]
+        log.info("metering %s %s by %s", *where, attachment.hook, extra=CHANGE)
 
     def _detach(self, place: Place) -> None:
         point = self._points.pop(place)
@@ -210,7 +212,7 @@ class ObservationPoints:
             self._pins.unpin(_pin_name(place, point.program))
         point.attachment.close()
         name = self.names.get(place[0], f"interface {place[0]}")
-        log.info("no longer metering %s %s", shown(name), DIRECTION_NAMES[place[1]])
+        log.info("no longer metering %s %s", shown(name), DIRECTION_NAMES[place[1]], extra=CHANGE)
 
     def _pin(self, place: Place, program: str, attachment: attach.Attachment) -> None:
         """A filter of clsact stays without a pin."""

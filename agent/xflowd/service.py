@@ -60,8 +60,8 @@ def _log_to(where: Log) -> None:
 def _started(start: Callable[[], Agent], supervisor: Supervisor, signals: Signals) -> Agent | None:
     """An agent. As a service it tries until it can, for interfaces come late at boot; None: it was told to stop.
 
-    It tries once in any case: what one before it has left is to be cleaned up. When it has given up rights it cannot try
-    again: the service manager starts another process.
+    It tries once in any case: what one before it has left is to be cleaned up. When it has given up rights it cannot
+    try again: the service manager starts another process.
     """
     while True:
         try:
