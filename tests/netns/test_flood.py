@@ -20,6 +20,9 @@ from lab.agent import COMMAND, Agent, Collector, write_configuration
 from lab.namespaces import Namespace, namespaces
 from lab.process import wait_until
 
+#: What they load the router with takes both CPUs of a small machine.
+pytestmark = pytest.mark.alone
+
 RATE, SECONDS = 1_000_000, 10
 PORT = 2055
 MB = 1 << 20
