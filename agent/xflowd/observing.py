@@ -134,8 +134,8 @@ class ObservationPoints:
         return {place: point.attachment.hook for place, point in self._points.items()}
 
     def state(self) -> list[Any]:
-        """What a successor has to know: see restore()."""
-        return [[*place, dict(point.before)] for place, point in self._points.items()]
+        """What a successor has to know: see restore(). Without zeros, of which a host of many interfaces has many."""
+        return [[*place, {name: n for name, n in point.before.items() if n}] for place, point in self._points.items()]
 
     def restore(self, state: list[Any]) -> None:
         """Go on counting where an agent before this one has begun, at the places adopted."""

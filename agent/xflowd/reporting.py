@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ import numpy as np
 from xflowd import __version__, status
 from xflowd.edge import network
 from xflowd.edge.network import InterfaceCounters
-from xflowd.metering.flow import Place
+from xflowd.metering.flow import INGRESS, Place
 from xflowd.metering.instant import Instant
 from xflowd.metering.table import SlotState
 from xflowd.observing import DIRECTION_NAMES
@@ -27,13 +26,13 @@ if TYPE_CHECKING:
 class Baselines:
     """The interfaces' own counters at the time when metering began at each place."""
 
-    def __init__(self, state: Iterable[tuple[int, int, Mapping[str, int]]] = ()) -> None:
-        """`state`: of a predecessor, see state()."""
-        self._at = {(index, direction): InterfaceCounters(**counters) for index, direction, counters in state}
+    def __init__(self, state: Iterable[tuple[int, int, Sequence[int] | Mapping[str, int]]] = ()) -> None:
+        """`state`: of a predecessor, see state(); an older one has the counters by their names."""
+        self._at = {(index, way): _counters(way, counters) for index, way, counters in state}
 
     def state(self) -> list[Any]:
-        """For a successor."""
-        return [[*place, asdict(counters)] for place, counters in self._at.items()]
+        """For a successor: packets and octets of each place. The journal has room for 1,024 interfaces both ways."""
+        return [[*place, _way(place[1], counters)] for place, counters in self._at.items()]
 
     def add(self, places: Iterable[Place], counters: Mapping[int, InterfaceCounters]) -> None:
         """Metering has begun there, unless it had begun before."""
@@ -52,6 +51,19 @@ class Baselines:
         if then is None or place[0] not in now:
             return None
         return status.kernel_counters(DIRECTION_NAMES[place[1]], now[place[0]], then)
+
+
+def _counters(direction: int, state: Sequence[int] | Mapping[str, int]) -> InterfaceCounters:
+    """Those of the other direction are nobody's business, and 0."""
+    if isinstance(state, Mapping):
+        return InterfaceCounters(**state)
+    return InterfaceCounters(*state, 0, 0) if direction == INGRESS else InterfaceCounters(0, 0, *state)
+
+
+def _way(direction: int, counters: InterfaceCounters) -> tuple[int, int]:
+    if direction == INGRESS:
+        return counters.rx_packets, counters.rx_octets
+    return counters.tx_packets, counters.tx_octets
 
 
 def report(agent: Agent, now: Instant) -> status.Status:
