@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from xflowd.config import Endpoint
 from xflowd.edge.http import Answer, Server, listening
+from xflowd.lacking import client
 from xflowd.metrics import METRICS, CollectorFigures, Figures, Monotonic, Sample, samples
 from xflowd.reporting import report
 from xflowd.settings import StartError
@@ -105,8 +106,8 @@ def claim(listen: Endpoint | None) -> socket.socket | None:
     try:
         import prometheus_client  # noqa: F401, PLC0415
     except ImportError:
-        mend = "install python3-prometheus-client, or pip install 'xflowd[metrics]', or leave listen empty"
-        raise StartError(f"[metrics] listen: the package prometheus_client is missing: {mend}") from None
+        lack = client()
+        raise StartError(f"{lack.where}: {lack.what}: {lack.mend}") from None
     try:
         return listening(listen.host, _port(listen))
     except OSError as error:

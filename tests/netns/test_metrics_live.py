@@ -204,7 +204,7 @@ def test_under_the_units_rights_it_answers_but_takes_no_port_of_roots(network: N
     ("listen", "module", "line"),
     [
         ("192.0.2.77:9995", "", r"\[metrics\] listen = 192.0.2.77:9995: Cannot assign requested address: give an "),
-        ("127.0.0.1:9995", "raise ImportError\n", r"package prometheus_client is missing: install python3-prometheus"),
+        ("127.0.0.1:9995", "raise ImportError\n", r"package prometheus_client is missing: \S+ -m pip install "),
     ],
 )
 def test_what_cannot_be_is_told_before_anything_is_attached(

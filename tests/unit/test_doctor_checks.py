@@ -12,6 +12,7 @@ import json
 import os
 import socket
 import stat
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -436,7 +437,7 @@ def test_an_endpoint_without_its_package(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     config = Config(metrics=replace(Config().metrics, listen=Endpoint("127.0.0.1")))
     ((grade, text),) = worst(found(endpoint.check, host(tmp_path, {}, config=config)))
-    assert (grade, "install python3-prometheus-client" in text) == ("bad", True)
+    assert (grade, f"{sys.executable} -m pip install prometheus_client" in text) == ("bad", True)
 
 
 def test_the_page_names_each_check_in_its_order() -> None:

@@ -32,7 +32,7 @@ PACKAGED = """config softflowd
 TOLD = "the collector is told that it is one packet in {}, and multiplies: do not multiply there yourself"
 LIFE = "F:1 [softflowd]: maxlife is not given, which is a week: flows that go on are told every 60 s, as by default"
 IDLE = "F:1 [softflowd]: idle flows have no timeout here, which is 5 minutes to an hour: 15 s, as by default"
-NOBODY = "F:1 [softflowd]: there is no host_port: flows are printed until there is a collector"
+NOBODY = "F:1 [softflowd]: no collector is named: flows are printed until there is one"
 NOWHERE = "F:1 [softflowd]: there is no interface: that of the default route is metered"
 #: What is said of every section that says no more than this: nothing.
 GOOD = "option enabled 1\noption interface wan\noption host_port h:1\noption timeout general=15,maxlife=60\n"
@@ -235,7 +235,8 @@ def test_a_wrong_name_is_a_fault_at_its_place() -> None:
 def test_another_file(text: str) -> None:
     with pytest.raises(ConfigError) as caught:
         from_softflowd(read_uci(text, "F")[0], "F")
-    assert str(caught.value) == "F: has no section of softflowd; name its file, say /etc/config/softflowd"
+    mend = "name its file, say /etc/config/softflowd or /etc/softflowd/default.conf"
+    assert str(caught.value) == f"F: has no section of softflowd; {mend}"
 
 
 @pytest.mark.parametrize("form", ["ini", "uci"])

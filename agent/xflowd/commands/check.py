@@ -20,9 +20,13 @@ examples:
   xflowd check                                          is the file good?
   xflowd check -c /etc/xflowd.conf --to uci             the same as UCI, on standard output
   xflowd check --from-softflowd /etc/config/softflowd --to uci > /etc/config/xflowd
+  xflowd check --from-softflowd /etc/softflowd/default.conf --to ini > /etc/xflowd.conf
 
 With --to the file goes to standard output, and all that there is to say to standard error.
 """
+
+
+_ACCOUNT = "xflowd"  # that OpenWrt's package makes
 
 
 def add(commands: Commands) -> None:
@@ -35,7 +39,9 @@ def add(commands: Commands) -> None:
         help="INI or UCI (default: /etc/xflowd.conf; /etc/config/xflowd where only that is there)",
     )
     source.add_argument(
-        "--from-softflowd", metavar="FILE", help="read OpenWrt's configuration of softflowd, say /etc/config/softflowd"
+        "--from-softflowd",
+        metavar="FILE",
+        help="read softflowd's configuration: OpenWrt's /etc/config/softflowd, or Debian's /etc/softflowd/default.conf",
     )
     parser.add_argument("--to", choices=("ini", "uci"), help="write it in this form, without comments")
     parser.set_defaults(command=run)
@@ -59,25 +65,33 @@ def run(options: argparse.Namespace) -> int:
 
 def _sections(file: str, *, is_softflowd: bool) -> tuple[list[Section], list[Problem], list[str]]:
     """What a file says, what cannot be read, and what could not be carried over."""
-    sections, problems = read(file)
     if not is_softflowd:
-        return sections, problems, []
+        return *read(file), []
+    from xflowd.config.softflowd import from_softflowd, read_softflowd  # noqa: PLC0415
+    from xflowd.lacking import is_account  # noqa: PLC0415
+
+    sections, problems = read_softflowd(file)
     if problems:
         raise ConfigError(problems)
-    from xflowd.config.softflowd import from_softflowd  # noqa: PLC0415
-
-    carried, remarks = from_softflowd(sections, file)
+    is_openwrt = any(section.uci for section in sections)  # elsewhere systemd's unit has the user
+    user = _ACCOUNT if is_openwrt and is_account(_ACCOUNT) else ""
+    carried, remarks = from_softflowd(sections, file, user)
+    if is_openwrt and not user:
+        remarks.append(f"{file}: there is no user {_ACCOUNT} here: set user in agent, or the agent stays root")
     return carried, [], remarks
 
 
 def _warnings(config: Config) -> Iterator[str]:
     from xflowd.config import doubtful, unmatched  # noqa: PLC0415
     from xflowd.edge.network import interfaces  # noqa: PLC0415
+    from xflowd.lacking import lacking  # noqa: PLC0415
 
     for pattern in unmatched(config.meter.interfaces, [interface.name for interface in interfaces()]):
         yield f"[meter] interfaces: warning: nothing matches {pattern} now"
     for doubt in _doubts_of_networks(config):
         yield f"[meter] network: warning: {doubt}"
+    for lack in lacking(config):
+        yield f"{lack.where}: warning: {lack.what}: the agent will not start here; {lack.mend}"
     for doubt in doubtful(config):
         yield f"warning: {doubt}"
 

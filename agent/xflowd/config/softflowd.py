@@ -1,4 +1,4 @@
-"""OpenWrt's /etc/config/softflowd read as a configuration of xflowd, and what of it could not be carried over.
+"""softflowd's configuration, of OpenWrt or Debian, read as one of xflowd, and what of it could not be carried over.
 
 What the options mean is said by softflowd(8), and by the package's init script: each is an option of the command line.
 """
@@ -10,8 +10,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from xflowd.config.entries import Entry, Section
+from xflowd.config.file import is_uci, read_text
 from xflowd.config.problem import ConfigError, Problem, nearest, quoted, shown
 from xflowd.config.schema import NETFLOW5_MAXIMUM_RATE, keys
+from xflowd.config.softflowdoptions import ELSEWHERE, VARIABLES, Variables, is_assignments, read_assignments
+from xflowd.config.uci import read_uci
 from xflowd.config.values import Duration, Number, Switch, UnacceptableError
 
 _PROTOCOLS = {"": "netflow5", "5": "netflow5", "9": "netflow9", "10": "ipfix"}
@@ -34,26 +37,39 @@ _ELSEWHERE = {
     "exporter_ip": "collectors know a router by the address it sends from: set source in the collector's section",
     "send_interface": "datagrams go the way the routes say: set source in the collector's section",
 }
+_NAME_IT = "name its file, say /etc/config/softflowd or /etc/softflowd/default.conf"
 _RATE_IS_TOLD = "the collector is told that it is one packet in {}, and multiplies: do not multiply there yourself"
 
 
-def from_softflowd(sections: Iterable[Section], file: str) -> tuple[list[Section], list[str]]:
+def read_softflowd(file: str) -> tuple[list[Section], list[Problem]]:
+    """The sections of OpenWrt's file, or the one that Debian's file of variables stands for, and what cannot be read.
+
+    Raises ConfigError where nothing can be.
+    """
+    text = read_text(file)
+    if is_uci(text):
+        return read_uci(text, file)
+    return read_assignments(text, file) if is_assignments(text) else ([], [])
+
+
+def from_softflowd(sections: Iterable[Section], file: str, user: str = "") -> tuple[list[Section], list[str]]:
     """The sections of xflowd that say the same as those of softflowd, and a line for whatever is different.
 
     The former still have to be checked; their lines are those of softflowd's file. Several sections, which are a
-    process each, become one meter. Raises ConfigError where no section is softflowd's.
+    process each, become one meter. `user` is the account that the agent becomes; none where its service says
+    that. Raises ConfigError where no section is softflowd's.
     """
     listed = list(sections)
     found = [section for section in listed if section.type == "softflowd"]
     if not found:
-        raise ConfigError([Problem(file, "has no section of softflowd", "name its file, say /etc/config/softflowd")])
+        raise ConfigError([Problem(file, "has no section of softflowd", _NAME_IT)])
     carried = _Carried()
     for section in listed:
         if section.type != "softflowd":
             carried.say(section, "left out: it is not softflowd's")
     for section in _taken(found, carried):
         carried.carry(section)
-    made = list(carried.sections(found[0]))
+    made = list(carried.sections(found[0], user))
     return made, [text for _, text in sorted(carried.remarks, key=lambda remark: remark[0])]
 
 
@@ -98,15 +114,17 @@ class _Carried:
         """Take over one section, which was a process of its own."""
         entries = {entry.key: entry for entry in section.entries}
         for key, entry in entries.items():
-            if key in _ELSEWHERE:
-                self.say(section, f"left out: {_ELSEWHERE[key]}", entry)
+            reason = _ELSEWHERE.get(key) or ELSEWHERE.get(key)
+            if reason:
+                self.say(section, f"left out: {reason}", entry)
             elif key not in _KNOWN:
-                self.say(section, f"left out: no option of softflowd's; {nearest(key, _KNOWN)}", entry)
+                known = VARIABLES if isinstance(section, Variables) else _KNOWN
+                self.say(section, f"left out: no option of softflowd's; {nearest(key.strip('$'), known)}", entry)
         for key, take in _OPTIONS.items():
             # What is not given has softflowd's default, which need not be what the next section says.
             take(self, section, entries.get(key) or Entry(key, "", section.file, section.line))
 
-    def sections(self, first: Section) -> Iterator[Section]:
+    def sections(self, first: Section, user: str) -> Iterator[Section]:
         """What has been carried over, as sections of xflowd."""
         file, line = first.file, first.line
         yield Section("meter", "", file, line, tuple(self._meter(first)))
@@ -117,8 +135,9 @@ class _Carried:
             pair = (replace(entry, key="address", value=address), replace(entry, key="protocol", value=protocol))
             yield Section("collector", f"collector{number}", file, entry.line, pair)
         if not self._collectors:
-            self.say(first, "there is no host_port: flows are printed until there is a collector")
-        yield Section("agent", "", file, line, (Entry("enabled", "1" if self.is_enabled else "0", file, line),))
+            self.say(first, "no collector is named: flows are printed until there is one")
+        agent = (Entry("enabled", "1" if self.is_enabled else "0", file, line), Entry("user", user, file, line))
+        yield Section("agent", "", file, line, agent if user else agent[:1])
 
     def _meter(self, first: Section) -> Iterator[Entry]:
         """All interfaces have one table, one key and one pair of timeouts."""

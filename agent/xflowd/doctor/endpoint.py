@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import ipaddress
 import socket
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from collections.abc import Iterator
 from xflowd.doctor.finding import Finding, bad, good, warning
 from xflowd.doctor.situation import Situation
 from xflowd.exposing import DEFAULT_PORT
+from xflowd.lacking import without_client
 
 _PATIENCE_SECONDS = 2.0
 
@@ -20,10 +20,8 @@ def check(situation: Situation) -> Iterator[Finding]:
     if listen is None:
         yield good("metrics", "no endpoint is configured")
         return
-    if importlib.util.find_spec("prometheus_client") is None:
-        yield bad(
-            "metrics", "prometheus_client is missing: the agent will not start", "install python3-prometheus-client"
-        )
+    if lack := without_client():
+        yield bad("metrics", f"{lack.what}: the agent will not start", lack.mend)
     if not ipaddress.ip_address(listen.host.partition("%")[0]).is_loopback:
         what = f"whoever reaches {listen} reads the figures: there is no password"
         yield warning("metrics", what, "listen = 127.0.0.1, or let the firewall pass your Prometheus alone")

@@ -17,6 +17,7 @@ from xflowd.doctor.situation import Situation
 from xflowd.doctor.telling import Group, as_json, render
 from xflowd.edge import network
 from xflowd.edge.asking import ControlError, ask
+from xflowd.lacking import lacking
 from xflowd.networks import Networks
 from xflowd.settings import StartError, with_default_interface
 from xflowd.status import Status
@@ -97,6 +98,11 @@ def _configured(file: str, status: Status | None) -> tuple[Config, list[Finding]
     if not config.agent.enabled:
         what = "enabled = 0 in [agent]: an agent that is started ends at once"
         findings.append(warning("configuration", what, "enabled = 1 in [agent], where flows are wanted"))
+    findings += [
+        bad("configuration", f"{one.where}: {one.what}", one.mend)
+        for one in lacking(config)
+        if not one.where.startswith("[metrics]")  # which has a check of its own
+    ]
     findings += [
         warning("configuration", doubt, "see docs/configuration.md, and xflowd check") for doubt in doubtful(config)
     ]
