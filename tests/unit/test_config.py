@@ -510,6 +510,15 @@ def test_faults_of_options_are_told_at_once() -> None:
     ]
 
 
+@pytest.mark.parametrize("text", ["", " ", ","])
+def test_an_interface_without_a_name_is_not_the_default_routes(text: str) -> None:
+    """As of a shell's variable that is not set."""
+    with pytest.raises(ConfigError) as caught:
+        override(BASE, interfaces=["wan", text])
+    mend = "name one, or leave the option out for that of the default route"
+    assert str(caught.value) == f"--interface {text!r}: names no interface; {mend}"
+
+
 def test_key_and_elements_of_the_command_line() -> None:
     templated = replace(
         BASE, collectors=tuple(replace(one, template="t", elements=("default",)) for one in BASE.collectors)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from xflowd.config.contradictions import Place, contradictions
-from xflowd.config.problem import ConfigError, Problem, shown
+from xflowd.config.problem import ConfigError, Problem, quoted, shown
 from xflowd.config.schema import NOWHERE, Collector, Config, SamplingMode, keys
 from xflowd.config.values import UnacceptableError, split_setting
 
@@ -71,6 +71,10 @@ def _with_interfaces(config: Config, texts: Sequence[str], found: _Findings) -> 
     if not texts:
         return config
     place = ("meter", "", "interfaces")
+    for text in texts:
+        if not text.strip(" ,"):  # in the file it means the default route's: here a shell's variable is not set
+            mend = "name one, or leave the option out for that of the default route"
+            found.problems.append(Problem(f"{INTERFACE} {quoted(text)}", "names no interface", mend))
     patterns = [name for text in texts for name in found.value(INTERFACE, place, text, ())]
     return replace(config, meter=replace(config.meter, interfaces=tuple(dict.fromkeys(patterns)), network=()))
 
