@@ -142,6 +142,72 @@ def test_a_fault_is_told_with_its_place(text: str, told: str) -> None:
     assert "\n" not in str(raised.value)
 
 
+A, B = "192.0.2.1", "198.51.100.7"
+#: What stands alone → the same written out.
+ALONE = {
+    f"src host {A} or {B}": f"src host {A} or src host {B}",
+    f"src {A} or {B} or 2001:db8::/32": f"src {A} or src {B} or src 2001:db8::/32",
+    f"dst net 192.0.2.0/24 and {B}": f"dst net 192.0.2.0/24 and dst net {B}",
+    f"src and dst host {A} or {B}": f"src and dst host {A} or src and dst host {B}",
+    f"src host {A} and not {B}": f"src host {A} and not src host {B}",
+    f"not src host {A} and not {B}": f"not src host {A} and not src host {B}",
+    f"src host {A} or dst {B} or 192.0.2.9": f"src host {A} or dst {B} or dst 192.0.2.9",
+    f"tcp and ({A} or {B})": f"tcp and (host {A} or host {B})",
+    f"tcp and (src host {A} or {B})": f"tcp and (src host {A} or src host {B})",
+    f"tcp and {A} and udp and {B}": f"tcp and host {A} and udp and host {B}",
+    f"port 80 and {A}": f"port 80 and host {A}",
+    f"tcp and {A} or udp": f"tcp and host {A} or udp",
+    "port 80 or 443": "port 80 or port 443",
+    "dst port http or https or 6000-6008": "dst port 80 or dst port 443 or dst port 6000-6008",
+    "tcp dst port ftp or ftp-data or domain": "tcp dst port 21 or tcp dst port 20 or tcp dst port 53",
+    "tcp port 80 or udp port 53 or 123": "tcp port 80 or udp port 53 or udp port 123",
+    "tcp port 80 or tcp": "(tcp port 80) or tcp",
+    "port not-a-port or 443": None,
+    f"host {A} and (port 80 or 443)": f"host {A} and (port 80 or port 443)",
+    "mac 02:00:5e:00:00:01 or 02:00:5e:00:00:02": "mac 02:00:5e:00:00:01 or mac 02:00:5e:00:00:02",
+    # What could be meant in two ways.
+    f"host {A} and port 80 or 443": None,
+    f"port 80 or 443 and host {A}": None,
+    f"src host {A} or {B} and tcp": None,
+    f"not host {A} or {B}": None,
+    f"not host {A} and {B}": None,
+    f"src host {A} or tcp or {B}": None,
+    f"(src host {A}) or {B}": None,
+    f"src host {A} or ({B})": None,
+    f"src port 80 and {A}": None,
+    f"dst port > 1023 and {A}": None,
+    f"tcp dst port 80 and {A}": None,
+    f"src and dst port 80 and {A}": None,
+    "port > 1023 or 80": None,
+    "port != 80 and 443": None,
+    "port 80 or > 1023": None,
+    "port 80 or tcp or 443": None,
+    f"host {A} or 192.0.2.0/24": None,
+    f"host {A} or 80": None,
+    f"{A} {B}": None,
+}
+
+
+@pytest.mark.parametrize(("text", "same"), ALONE.items(), ids=ALONE)
+def test_what_stands_alone_has_the_words_of_the_term_before_it(text: str, same: str | None) -> None:
+    if same is not None:
+        assert parse(text) == parse(same)
+        return
+    with pytest.raises(FilterError):
+        parse(text)
+
+
+def test_what_is_meant_in_two_ways_is_told() -> None:
+    for text, told in {
+        f"host {A} and port 80 or 443": "'443': could be meant in two ways beside and, or: put brackets",
+        f"not host {A} or {B}": f"'{B}': is the not before it meant for this too? Write src, dst, host",
+        f"src host {A} or tcp or {B}": f"'{B}': in which direction? Write src, dst, or host before it",
+    }.items():
+        with pytest.raises(FilterError) as raised:
+            parse(text)
+        assert told in str(raised.value)
+
+
 def test_what_is_just_within_the_bounds_is_read() -> None:
     assert parse(" or ".join(["tcp"] * MOST_TERMS)) == AnyOf((TCP,) * MOST_TERMS)
     assert parse("(" * DEEPEST + "tcp" + ")" * DEEPEST) == TCP

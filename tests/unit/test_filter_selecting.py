@@ -156,6 +156,29 @@ def sentence(chance: random.Random, depth: int = 0) -> Plain:
     return " or ".join(f"({text})" for text, _ in parts), lambda f: any(holds(f) for _, holds in parts)
 
 
+def chain(chance: random.Random) -> Plain:
+    """Ends of one kind, all joined in one way; whatever follows the first may stand alone, and means the same."""
+    way = chance.choice(["src ", "dst ", "", "src or dst ", "src and dst "])
+    kind, values, join = chance.choice(["host", "net", "port", "tcp"]), [], chance.choice([any, all])
+    for _ in range(chance.randrange(2, 5)):
+        values.append(chance.choice({"host": ADDRESSES, "net": [ip_network(one) for one in NETWORKS]}.get(kind, PORTS)))
+    nots = [False] + [chance.random() < 0.3 for _ in values[1:]]
+    while True in nots[:-1]:  # behind a not everything has to have one
+        nots[nots.index(True)] = False
+    words = f"tcp {way}port" if kind == "tcp" else f"{way}{kind}"
+
+    def one(flow: Flow, value: Any) -> bool:
+        if kind == "tcp" and flow.protocol != 6:
+            return False
+        pair = flow.told_ports if kind in ("port", "tcp") else (flow.source, flow.destination)
+        return ends(flow, way, lambda i: pair[i] in value if kind == "net" else pair[i] == value)
+
+    texts = [f"{'not ' * no}{words if not number or chance.random() < 0.2 else ''} {value}"
+             for number, (value, no) in enumerate(zip(values, nots, strict=True))]  # fmt: skip
+    text = (" or " if join is any else " and ").join(texts)
+    return text, lambda flow: join(one(flow, value) != no for value, no in zip(values, nots, strict=True))
+
+
 def look(slots: Records, text: str = "", now_ns: int = NOW) -> Look:
     return Look(slots, len(slots), named(parse(text), NAMES), now_ns)
 
@@ -190,6 +213,20 @@ def test_each_term_by_itself_says_what_a_plain_look_says() -> None:
         assert meant(slots, text) == [number for number, flow in enumerate(flows) if holds(flow)], text
         seen.add(text.split()[0])
     assert len(seen) > 20
+
+
+def test_what_stands_alone_says_what_a_plain_look_says() -> None:
+    """`src host A or B`, `tcp dst port 80 or 443`: 1,000 of them, alone and beside others in brackets."""
+    chance = random.Random(11)
+    flows = [drawn(chance) for _ in range(300)]
+    slots, some = table(flows), 0
+    for _ in range(1000):
+        (text, holds), (other, others) = chain(chance), chain(chance)
+        assert meant(slots, text) == [number for number, flow in enumerate(flows) if holds(flow)], text
+        expected = [number for number, flow in enumerate(flows) if holds(flow) and not others(flow)]
+        assert meant(slots, f"({text}) and not ({other})") == expected, (text, other)
+        some += 0 < len(expected) < len(flows)
+    assert some > 300, "most filters mean some of the flows"
 
 
 @pytest.mark.parametrize("smallest", [False, True])

@@ -2,15 +2,16 @@
 
     filter = all {"or" all}         all = one {"and" one}         one = ["not"] ( "(" filter ")" | term )
 
-A term is a word or a few, as tcpdump and nfdump have them: docs/commands.md lists them. What a text may be is bounded:
-its length, its terms, and how deep it is.
+A term is a word or a few, as tcpdump and nfdump have them: docs/commands.md lists them. As with tcpdump
+(pcap-filter(7)), an address or port that stands alone has the words of the term right before it: `src host A or B`.
+What could be meant in two ways is refused. What a text may be is bounded: its length, its terms, and how deep it is.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address, ip_network
 
 from xflowd.metering import filterwords
@@ -37,6 +38,45 @@ class _Token:
     text: str
     position: int  # from 1
     quoted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """What stands before an address or a port: it holds for one behind it that has none."""
+
+    kind: Callable[[_Reader], _OfEnd]
+    joined: type[All] | type[AnyOf]
+    ends: tuple[str, ...]
+    protocol: int | None = None
+    is_negated: bool = False
+
+    @property
+    def has_direction(self) -> bool:
+        return (self.joined, self.ends) != (AnyOf, _ENDS)
+
+    def suit(self, word: str) -> bool:
+        """Whether this could stand behind them, and is no term by itself."""
+        if self.kind is _port:
+            first, dash, last = word.partition("-")
+            numbers = (filterwords.port(first), filterwords.port(last)) if dash else ()
+            is_port = filterwords.port(word) is not None or (dash and None not in numbers)
+            return bool(is_port) and word not in _TERMS and word not in filterwords.PROTOCOLS
+        return bool(_MAC.fullmatch(word)) if self.kind is _mac else _is_address(word)
+
+    def term(self, reader: _Reader) -> Filter:
+        made = self.kind(reader)
+        parts = tuple(made(end) for end in self.ends)
+        found = parts[0] if len(parts) == 1 else self.joined(parts)
+        return found if self.protocol is None else All((_is_protocol(self.protocol), found))
+
+
+@dataclass(slots=True)
+class _Level:
+    """What lies between two brackets: the words of the term before, and what could be misread."""
+
+    words: _Words | None = None
+    joins: set[str] = field(default_factory=set)
+    alone: list[int] = field(default_factory=list)  # where something stands that has its words from the term before
 
 
 def parse(text: str) -> Filter:
@@ -70,6 +110,7 @@ class _Reader:
 
     def __init__(self, tokens: list[_Token]) -> None:
         self._tokens, self._at, self._terms = tokens, 0, 0
+        self.level, self.has_direction = _Level(), False
 
     @property
     def is_at_end(self) -> bool:
@@ -97,6 +138,16 @@ class _Reader:
         self._at += 1
         return self._tokens[self._at - 1].text
 
+    def note_alone(self) -> None:
+        """The next word has none of its own before it."""
+        self.level.alone.append(self._at)
+
+    def close_level(self) -> None:
+        """Raises FilterError where something that stands alone could belong to either side."""
+        if self.level.alone and len(self.level.joins) > 1:
+            self._at = self.level.alone[0]
+            raise self.fault("could be meant in two ways beside and, or: put brackets, such as (port 80 or 443)")
+
     def count_term(self) -> None:
         self._terms += 1
         if self._terms > MOST_TERMS:
@@ -115,30 +166,60 @@ class _Reader:
 
 
 def _any(reader: _Reader, depth: int) -> Filter:
+    outer, reader.level = reader.level, _Level()
     parts = [_all(reader, depth)]
     while reader.skip(*_OR):
+        reader.level.joins.add("or")
         parts.append(_all(reader, depth))
+    reader.close_level()
+    reader.level = outer
+    reader.level.words = None
     return parts[0] if len(parts) == 1 else AnyOf(tuple(parts))
 
 
 def _all(reader: _Reader, depth: int) -> Filter:
     parts = [_one(reader, depth)]
     while reader.skip(*_AND):
+        reader.level.joins.add("and")
         parts.append(_one(reader, depth))
     return parts[0] if len(parts) == 1 else All(tuple(parts))
 
 
-def _one(reader: _Reader, depth: int) -> Filter:
+def _one(reader: _Reader, depth: int, is_negated: bool = False) -> Filter:
     if depth > DEEPEST:
         raise reader.fault(f"too deep: use {DEEPEST} brackets and nots around a term at most")
     if reader.skip(*_NOT):
-        return Not(_one(reader, depth + 1))
+        return Not(_one(reader, depth + 1, not is_negated))
     if not reader.skip("("):
         reader.count_term()
-        return _term(reader)
+        return _alone(reader, is_negated) or _with_words(reader, is_negated)
     tree = _any(reader, depth + 1)
     if not reader.skip(")"):
         raise reader.fault("expected ), and, or or")
+    return tree
+
+
+def _alone(reader: _Reader, is_negated: bool) -> Filter | None:
+    """An address or a port by itself; None where it is none, or where no words are before it that would matter."""
+    words, word = reader.level.words, reader.word()
+    if words and words.suit(word):
+        if words.is_negated and not is_negated:
+            raise reader.fault("is the not before it meant for this too? Write src, dst, host, net or port before it")
+        reader.note_alone()
+        reader.level.words = replace(words, is_negated=is_negated)
+        return words.term(reader)
+    if reader.has_direction and _is_address(word):
+        raise reader.fault("in which direction? Write src, dst, or host before it")
+    return None
+
+
+def _with_words(reader: _Reader, is_negated: bool) -> Filter:
+    """A term, whose words are those of what comes behind it, if it is one of an address or a port."""
+    reader.level.words = None
+    tree = _term(reader)
+    if reader.level.words:
+        reader.level.words = replace(reader.level.words, is_negated=is_negated)
+        reader.has_direction |= reader.level.words.has_direction
     return tree
 
 
@@ -181,12 +262,15 @@ def _of_ends(reader: _Reader, joined: type[All] | type[AnyOf], ends: tuple[str, 
     word = reader.word()
     if word in _OF_END:
         reader.advance(1)
-        made = _OF_END[word](reader)
-    elif _is_address(word):
-        made = _address(reader)
-    else:
+    elif not _is_address(word):
         raise reader.fault("expected host, net, port, portrange, mac or an address")
-    return made(ends[0]) if len(ends) == 1 else joined(tuple(made(end) for end in ends))
+    is_compared = word in ("port", "portrange") and reader.word() in _SIGNS
+    words = _Words(_OF_END.get(word, _address), joined, ends)
+    tree = words.term(reader)
+    reader.level.words = words
+    if is_compared:  # > 1023 or 80: nobody can say what the sign is for
+        reader.level.words, reader.has_direction = None, reader.has_direction or words.has_direction
+    return tree
 
 
 def _is_address(word: str) -> bool:
@@ -276,14 +360,21 @@ def _protocol(reader: _Reader) -> Filter:
 
 def _protocol_and_port(reader: _Reader, number: int) -> Filter:
     """`tcp`, and `tcp dst port 443` too."""
-    protocol = Compare("protocol_identifier", "=", number)
+    protocol = _is_protocol(number)
     ends = _ends(reader)
     if reader.word() in ("port", "portrange"):
         joined, which = ends or (AnyOf, _ENDS)
-        return All((protocol, _of_ends(reader, joined, which)))
+        tree = _of_ends(reader, joined, which)
+        if reader.level.words:
+            reader.level.words = replace(reader.level.words, protocol=number)
+        return All((protocol, tree))
     if ends:
         raise reader.fault("expected port: write and between a protocol and anything else")
     return protocol
+
+
+def _is_protocol(number: int) -> Compare:
+    return Compare("protocol_identifier", "=", number)
 
 
 def _interface(reader: _Reader, columns: tuple[str, ...]) -> Filter:
