@@ -31,6 +31,7 @@ _PROGRESS_EVERY = 4096  # packets
 _LAST_NS = ((1 << 32) - 2) * 1_000_000_000  # in 2106: headers of messages tell whole seconds, rounded up, in 32 bits
 _OUT_OF_RANGE = "the time is before 1970 or after 2106"
 _RESOLVE_SECONDS = _SEND_SECONDS = 5.0
+_TAKES_NOTHING = "the collector takes nothing"
 _PROGRAMS = ("read_clocks", "xdp_ingress")
 _INTERFACE = {1: "replay"}  # a test run has the loopback's index
 
@@ -48,7 +49,8 @@ class Replay:
         self.kernel = Kernel(replace(load_options(config, []), replayed_clock=True, programs=_PROGRAMS))
         journal = Journal(memoryview(bytearray(OCTETS)))
         self.pipeline = Pipeline(self.kernel, timeouts(config), sinks, journal, lookups=lookups)
-        self._collectors, self._clock = collectors, Clock()
+        self._collectors, self._clock = list(collectors), Clock()
+        self._hopeless: list[CollectorSink] = []  # not waited for any more: what they do not take at once is dropped
         self.skipped: Counter[str] = Counter()
         self.read = 0
         self._program = self.kernel.program("xdp_ingress")
@@ -75,16 +77,38 @@ class Replay:
         """End the flows that are left."""
         self.pipeline.flush(Instant(self._now_ns, self._now_ns))
         drain(self._collectors, self._clock.now, _SEND_SECONDS)
+        self._try_hopeless()
 
     def _advance(self, time_ns: int) -> None:
         """The clock goes to the packet's time, second by second while there are flows; it never goes back."""
         if time_ns > self._now_ns:
             while self._next_tick_ns <= time_ns:
                 self.pipeline.tick(Instant(self._next_tick_ns, self._next_tick_ns))
-                send_all(self._collectors, self._clock.now, _SEND_SECONDS)
+                self._send()
                 self._next_tick_ns = self._next_tick_ns + _TICK_NS if self.pipeline.live else time_ns + _TICK_NS
             self._now_ns = time_ns
         self.kernel.set_replayed_clock(self._now_ns)
+
+    def _send(self) -> None:
+        """Send what waits. Whoever takes nothing at all is waited for once: a capture has many seconds."""
+        taken = {each: each.outbox.sent_datagrams for each in self._collectors}
+        send_all(self._collectors, self._clock.now, _SEND_SECONDS)
+        for each, before in taken.items():
+            if len(each.outbox) and each.outbox.sent_datagrams == before:
+                self.give_up(each)
+        self._try_hopeless()
+
+    def _try_hopeless(self) -> None:
+        for each in self._hopeless:
+            each.push(self._clock.now())
+            each.give_up(_TAKES_NOTHING)
+
+    def give_up(self, collector: CollectorSink) -> None:
+        """Go on without waiting for it, and say so."""
+        self._collectors.remove(collector)
+        self._hopeless.append(collector)
+        why = "; ".join(collector.destination.errors) or "its name is not resolved"
+        print(f"xflowd: collector {collector.config.name}: {why}: not waited for any more", file=sys.stderr)
 
 
 def run(path: str, config: Config, style: str) -> int:
@@ -97,6 +121,9 @@ def run(path: str, config: Config, style: str) -> int:
             collector.wait(_RESOLVE_SECONDS)
     _require_readable(path)
     replay = Replay(config, sinks, collectors, [_systems(config)])
+    for collector in collectors:
+        if not collector.ready(Instant(0, 0)):
+            replay.give_up(collector)
     faults = _feed(replay, path)
     replay.finish()
     _report(replay, collectors)
@@ -104,7 +131,7 @@ def run(path: str, config: Config, style: str) -> int:
         collector.close()
     if faults:
         print(f"xflowd: {faults}", file=sys.stderr)
-    return 1 if faults else 0
+    return 1 if faults or any(one.unsent or one.destination.errors for one in collectors) else 0
 
 
 def _systems(config: Config) -> Systems:
@@ -128,7 +155,7 @@ def _require_readable(path: str) -> None:
         raise ConfigError([Problem(path, error.strerror or str(error), "name a pcap or pcapng file")]) from None
 
 
-def _feed(replay: Replay, path: str) -> CaptureError | None:
+def _feed(replay: Replay, path: str) -> CaptureError | str:
     """Every packet of the file; what stopped it before its end, if anything did."""
     size = 0 if path == "-" else Path(path).stat().st_size
     progress, octets = Progress(sys.stderr, size), 0
@@ -140,9 +167,11 @@ def _feed(replay: Replay, path: str) -> CaptureError | None:
                 progress.show(octets, f" {replay.read:,} packets", time.monotonic_ns())
     except CaptureError as error:
         return error
+    except KeyboardInterrupt:
+        return f"{path}: stopped before its end"
     finally:
         progress.clear()
-    return None
+    return ""
 
 
 def _report(replay: Replay, collectors: list[CollectorSink]) -> None:
