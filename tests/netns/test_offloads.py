@@ -23,6 +23,9 @@ from lab.seen import NOTHING, Seen, added, settled
 from lab.topology import LAN, LINKS, WAN, Network, router_network
 from lab.wireshark import LISTEN, Capture
 
+#: What they load the router with takes both CPUs of a small machine.
+pytestmark = pytest.mark.alone
+
 INGRESS, EGRESS = 0, 1
 NFCAPD, VXLAN = 2055, 4789
 A, B = LINKS["a"], LINKS["b"]
@@ -35,9 +38,6 @@ MOST_TIMES = 4  # that a phase is sent: how well segments join is a matter of wh
 #: Sends datagrams in trains by one system call each (UDP_SEGMENT, udp(7)), the last of a train shorter.
 SEND_TRAINS = """
 import socket, sys
-
-#: What they load the router with takes both CPUs of a small machine.
-pytestmark = pytest.mark.alone
 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
     sender.setsockopt(socket.IPPROTO_UDP, 103, 1200)
     for _ in range(20):

@@ -27,6 +27,9 @@ from xflowd.edge import asking, instance
 from xflowd.edge.asking import ControlError, ask
 from xflowd.edge.control import LONGEST_REQUEST, MOST_BUFFERED, MOST_CLIENTS, Server, Steering
 
+#: How long a turn takes is measured.
+pytestmark = pytest.mark.alone
+
 SECOND = 1_000_000_000
 TURN_SECONDS = 0.05  # what one turn may take from the loop
 STATUS = b'{"ask": "status"}\n'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 import socket
 import struct
@@ -448,6 +449,7 @@ def test_drain_ends_when_all_is_sent_and_counts_what_is_not(receiver: Receiver) 
 
 
 def test_faults_are_told_once_a_minute_and_so_is_their_end(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
     port = closed_port()
     with sink(port) as to:
         for second in range(100):
