@@ -50,3 +50,16 @@ def test_a_full_disk_is_one(command: str, environment: dict[str, str], tmp_path:
     with open("/dev/full", "w") as full:
         code, told = printed_to(full.fileno(), tmp_path, command, environment)
     assert (code, told) == (1, "xflowd: [Errno 28] No space left on device\n")
+
+
+def test_help_fits_a_terminal() -> None:
+    """Of 80 columns."""
+    from xflowd.commands import COMMANDS  # noqa: PLC0415
+
+    for name in (one.__name__.rpartition(".")[2] for one in COMMANDS):
+        done = subprocess.run(
+            [sys.executable, "-m", "xflowd", name, "--help"],
+            env={**os.environ, "COLUMNS": "80"},
+            capture_output=True, text=True, check=True, timeout=60,
+        )  # fmt: skip
+        assert [line for line in done.stdout.splitlines() if len(line) > 80] == []

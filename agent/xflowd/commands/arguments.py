@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -16,7 +17,7 @@ def new(commands: Commands, name: str, text: str, examples: str = "") -> argpars
     return commands.add_parser(
         name,
         help=text,
-        description=text[0].upper() + text[1:] + ".",
+        description=textwrap.fill(text[0].upper() + text[1:] + ".", 80),
         epilog=examples,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -18,11 +18,14 @@ if TYPE_CHECKING:
 _EXAMPLES = """\
 examples:
   xflowd check                                          is the file good?
-  xflowd check -c /etc/xflowd.conf --to uci             the same as UCI, on standard output
-  xflowd check --from-softflowd /etc/config/softflowd --to uci > /etc/config/xflowd
-  xflowd check --from-softflowd /etc/softflowd/default.conf --to ini > /etc/xflowd.conf
+  xflowd check -c /etc/xflowd.conf --to uci             the same as UCI
+  xflowd check --from-softflowd /etc/config/softflowd --to uci \\
+         > /etc/config/xflowd
+  xflowd check --from-softflowd /etc/softflowd/default.conf --to ini \\
+         > /etc/xflowd.conf
 
-With --to the file goes to standard output, and all that there is to say to standard error.
+With --to the file goes to standard output, and all that there is to say to
+standard error.
 """
 
 

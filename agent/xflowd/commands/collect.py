@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 _EXAMPLES = """\
 examples:
-  xflowd collect                                listen on [::]:2055, IPv4 and IPv6
+  xflowd collect                              listen on [::]:2055, IPv4 and IPv6
   xflowd collect --listen 192.0.2.10:4739 --format json
 """
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _EXAMPLES = """\
 examples:
-  xflowd doctor                                 the agent that runs here, or one that is to run: what is amiss?
+  xflowd doctor         what is amiss here, of an agent or of one to be?
   xflowd doctor --json | jq '.findings[] | select(.grade == "bad")'
 
 Exit codes: 0, 1 if any finding is bad, 2 for wrong use.

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 _EXAMPLES = """\
 examples:
-  xflowd flows                                  the 20 flows of most octets
+  xflowd flows                                the 20 flows of most octets
   xflowd flows 'tcp dst port 443 and octets > 1M' --sort rate
   xflowd flows interface wan and not net 192.0.2.0/24 --limit 100
-  xflowd flows --all --json                     the whole table, an object a line
+  xflowd flows --all --json                   the whole table, an object a line
 """
 ORDERS = ("octets", "packets", "rate", "packet-rate", "age", "idle")
 _MOST = 1000

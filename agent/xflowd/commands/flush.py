@@ -16,7 +16,8 @@ examples:
   xflowd flush                                  all flows that there are now
   xflowd flush host 192.0.2.7                   those of one host
 
-Flows end with flowEndReason 4 (forced end) and are exported at once. Packets that come later make new ones.
+Flows end with flowEndReason 4 (forced end) and are exported at once. Packets
+that come later make new ones.
 For root and the agent's user.
 """
 

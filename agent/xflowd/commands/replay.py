@@ -15,7 +15,7 @@ examples:
   xflowd replay trace.pcap                      its flows, on the terminal
   xflowd replay trace.pcapng --format json      the same, an object a line
   zcat trace.pcap.gz | xflowd replay - -n 192.0.2.10:2055 -v ipfix
-  xflowd replay trace.pcap -k proto -e default,minimumTTL,maximumTTL --format json
+  xflowd replay trace.pcap -k proto -e default,minimumTTL --format json
 """
 
 

@@ -14,13 +14,15 @@ if TYPE_CHECKING:
 
 _EXAMPLES = """\
 examples:
-  xflowd run                                    flows of the default route's interface, on the terminal
-  xflowd run -i wan -i 'wg*' -n 192.0.2.10:2055 -v 9     export them as NetFlow v9
-  xflowd run -c /etc/xflowd.conf                as the file says; options given beside it win
+  xflowd run                      print the default route's flows
+  xflowd run -c /etc/xflowd.conf  as the file says; options given beside it win
+  xflowd run -i wan -i 'wg*' -n 192.0.2.10:2055 -v 9    export as NetFlow v9
 
 signals:
   SIGHUP            read the file again; a file with faults changes nothing
-  SIGTERM, SIGINT   send the flows that are in the table, and leave the host as it was
+  SIGTERM, SIGINT   send the flows of the table, and leave the host as it was
+  SIGQUIT           end at once: the kernel goes on counting, and the next agent
+                    goes on with the table
 """
 
 

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 _EXAMPLES = """\
 examples:
-  xflowd templates                              to all collectors
-  xflowd templates office                       to that of the section [collector office]
+  xflowd templates                    to all collectors
+  xflowd templates office             to that of the section [collector office]
 
 For root and the agent's user.
 """

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _EXAMPLES = """\
 examples:
-  xflowd timeouts                               the timeouts in force, and how many flows they end soon
+  xflowd timeouts              those in force, and how many flows they end soon
   xflowd timeouts udp port 53 --json
 """
 

@@ -17,7 +17,8 @@ examples:
   xflowd top -d 5 interface wan and ip6
 
 keys:
-  r bits a second, k packets a second, o octets, p packets, a age, i idle; < > the one before, the next
+  r bits a second, k packets a second, o octets, p packets, a age, i idle
+  < > the one before, the next
   v the other way round, space stops and goes on, q ends
 """
 _ORDERS = ("rate", "packet-rate", "octets", "packets", "age", "idle")
