@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 _EXAMPLES = """\
 examples:
-  xflowd status                      where each packet went; the table; collectors
+  xflowd status                      where packets went; the table; collectors
   xflowd status --json | jq .totals   the same as one object, for programs
 """
 
