@@ -57,7 +57,10 @@ def _counters(direction: int, state: Sequence[int] | Mapping[str, int]) -> Inter
     """Those of the other direction are nobody's business, and 0."""
     if isinstance(state, Mapping):
         return InterfaceCounters(**state)
-    return InterfaceCounters(*state, 0, 0) if direction == INGRESS else InterfaceCounters(0, 0, *state)
+    packets, octets = state
+    return (
+        InterfaceCounters(packets, octets, 0, 0) if direction == INGRESS else InterfaceCounters(0, 0, packets, octets)
+    )
 
 
 def _way(direction: int, counters: InterfaceCounters) -> tuple[int, int]:

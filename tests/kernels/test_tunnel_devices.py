@@ -7,6 +7,8 @@ it was. Datagrams, ping and iperf3 pass either way.
 from __future__ import annotations
 
 import json
+import os
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -73,6 +75,8 @@ each_way = pytest.mark.parametrize("tunnels", ["outer", "inner"])
 def test_device_exports_what_the_far_end_counted(lives: Lives, tunnels: str, device: str) -> None:
     life = lives[tunnels]
     far = _needed(life, device)
+    if _shows_outer_headers(device):
+        pytest.skip("before Linux 5.14 a tunnel's device hands its packets to TC with the outer headers")
     assert (total(life.at(device, INGRESS)), total(life.at(device, EGRESS))) == (far.sent, far.received)
 
 
@@ -112,6 +116,12 @@ def _needed(life: Life, device: str) -> Seen:
         pytest.skip(f"this kernel has no {device}")
     assert min(life.far[device].sent.packets, life.far[device].received.packets) >= PACKETS
     return life.far[device]
+
+
+def _shows_outer_headers(device: str) -> bool:
+    """What has no link layer of its own; each of these resets its MAC header since 5.14."""
+    release = tuple(map(int, re.findall(r"\d+", os.uname().release)[:2]))
+    return release < (5, 14) and device in ("gre", "ipip", "sit", "ip6tnl", "ip6gre")
 
 
 def _wrapped(count: Count, overhead: int) -> Count:
