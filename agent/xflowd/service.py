@@ -7,10 +7,11 @@ import gc
 import logging
 import select
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 
 from xflowd import logs
-from xflowd.config import Config
+from xflowd.config import Config, ConfigError
 from xflowd.config.schema import Log
 from xflowd.daemon import Agent
 from xflowd.edge import privileges
@@ -37,7 +38,8 @@ def run(config: Config, reread: Callable[[], Config], style: str) -> int:
         try:
             _log_to(config.agent.log)
             require_host_time()
-            agent = _started(lambda: Agent(config, reread, style, supervisor), supervisor, signals)
+            start = partial(Agent, reread=reread, style=style, supervisor=supervisor)
+            agent = _started(start, _configurations(config, reread), supervisor, signals)
         except (StartError, TakenError, TimeNamespaceError) as error:
             logs.fail(error)
             return 1 if supervisor.is_there and privileges.are_lessened() else 2
@@ -57,23 +59,43 @@ def _log_to(where: Log) -> None:
         raise StartError(f"[agent] log = syslog: {logs.DEV_LOG}: {error.strerror}; {mend}") from None
 
 
-def _started(start: Callable[[], Agent], supervisor: Supervisor, signals: Signals) -> Agent | None:
+def _configurations(first: Config, reread: Callable[[], Config]) -> Iterator[Callable[[], Config]]:
+    """How to come by the configuration of each try: what was wrong may have been mended in the file meanwhile."""
+    yield lambda: first
+    while True:
+        yield reread
+
+
+def _started(
+    start: Callable[[Config], Agent],
+    configurations: Iterator[Callable[[], Config]],
+    supervisor: Supervisor,
+    signals: Signals,
+) -> Agent | None:
     """An agent. As a service it tries until it can, for interfaces come late at boot; None: it was told to stop.
 
     It tries once in any case: what one before it has left is to be cleaned up. When it has given up rights it cannot
     try again: the service manager starts another process.
     """
-    while True:
+    for configuration in configurations:
         try:
-            return start()
-        except (StartError, TakenError, OSError) as error:
+            return start(_enabled(configuration()))
+        except (StartError, TakenError, OSError, ConfigError) as error:
             if not supervisor.is_there or privileges.are_lessened():
                 raise
             supervisor.status(f"waiting: {error}")
-            log.error("%s; trying again each second", error)
+            log.error("%s; trying again each second", str(error).replace("\n", "; "))
         gc.collect()  # maps stay mapped as long as what read them, and that goes round in circles
         logs.catch_up(time.monotonic_ns())
         select.select([signals], [], [], _TRY_AGAIN_SECONDS)
         signals.drain()
         if signals.stop:
-            return None
+            break
+    return None
+
+
+def _enabled(config: Config) -> Config:
+    """Of a try: the configuration may say by now that nothing is to be metered."""
+    if not config.agent.enabled:
+        raise StartError("enabled = 0 in [agent]: nothing is metered")
+    return config
