@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from collections import Counter
@@ -124,6 +125,7 @@ def run(path: str, config: Config, style: str) -> int:
     for collector in collectors:
         if not collector.ready(Instant(0, 0)):
             replay.give_up(collector)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # it tells how far it came, as at SIGINT
     faults = _feed(replay, path)
     replay.finish()
     _report(replay, collectors)

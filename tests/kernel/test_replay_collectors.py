@@ -62,7 +62,8 @@ def test_nobody_listens(capture: Path) -> None:
     assert (done.returncode, "port unreachable (" in done.stderr) == (1, True)
 
 
-def test_one_that_is_stopped_says_how_far_it_came(tmp_path: Path, capture: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_one_that_is_stopped_says_how_far_it_came(tmp_path: Path, capture: Path, number: signal.Signals) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     process = subprocess.Popen(command(fifo), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -71,7 +72,7 @@ def test_one_that_is_stopped_says_how_far_it_came(tmp_path: Path, capture: Path)
             written.write(capture.read_bytes())
             written.flush()
             time.sleep(1.5)
-            process.send_signal(signal.SIGINT)
+            process.send_signal(number)
             told = process.communicate(timeout=30)[1]
     finally:
         process.kill()
