@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from xflowd.edge.asking import ControlError
 from xflowd.watching.document import Flows
 from xflowd.watching.lines import Row, Table, endpoints
 from xflowd.watching.rates import Rate
-from xflowd.watching.top import ORDERS, Top
+from xflowd.watching.top import HELP, ORDERS, Top, require_agent
 
 SECOND = 10**9
 FOUR = {
@@ -164,3 +166,14 @@ def test_an_agent_that_is_away_is_told_and_its_flows_stay() -> None:
     assert "198.51.100.2" in lines[2][0]
     top.take(answer(5, FOUR))
     assert top.lines(24, 80, "→", "12:00:00")[0][1] == "plain"
+
+
+def test_the_keys_fit_a_terminal_and_the_way_out_is_first() -> None:
+    assert len(HELP) <= 80
+    assert HELP.startswith("q quit")
+    assert {part.split()[0] for part in HELP.split("  ")} == {"q", "v", "space", *ORDERS}
+
+
+def test_without_an_agent_there_is_nothing_to_watch(tmp_path: Path) -> None:
+    with pytest.raises(ControlError, match=r"no agent answers at .*: start it with xflowd run"):
+        require_agent(tmp_path / "none.sock", Top())

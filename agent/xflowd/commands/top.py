@@ -40,5 +40,7 @@ def run(options: argparse.Namespace) -> int:
     from xflowd.watching import top  # noqa: PLC0415
 
     shown, path = top.Top(filter_of(options), options.delay, options.sort), socket_of(options)
-    with Screen() as screen:
+    screen = Screen()
+    top.require_agent(path, shown)
+    with screen:
         return top.run(path, shown, screen)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from xflowd.edge.asking import ControlError, ask
+from xflowd.edge.asking import PATIENCE_SECONDS, ControlError, ask
 from xflowd.notices import counted
 from xflowd.watching.answers import understood
 from xflowd.watching.document import MOST_FLOWS, Flows
@@ -17,7 +17,8 @@ from xflowd.watching.rates import Sample, rates, sample
 
 #: Key → what is sorted by it. Small letters are what comes first to mind.
 ORDERS = {"r": "rate", "k": "packet-rate", "o": "octets", "p": "packets", "a": "age", "i": "idle"}
-_HELP = "r bit/s  k pkt/s  o octets  p packets  a age  i idle  < >  v reverse  space pause  q quit"
+#: Of 80 columns at most, and first what a newcomer needs.
+HELP = "q quit  r bit/s  k pkt/s  o octets  p packets  a age  i idle  v turn  space stop"
 _CANDIDATES = 500  # flows among which those with the highest rate now are looked for
 _PATIENCE_SECONDS = 1.0  # for an answer: keys wait as long
 _STEPS = {"<": -1, ">": 1, "left": -1, "right": 1}
@@ -103,7 +104,7 @@ class Top:
         """The whole screen: a line of what this is, the heading, flows, and below them the keys, if there is room."""
         table = Table(width, self.names, arrow=arrow, order=self.order)
         top = [(self._told(width, clock), "reverse" if self.trouble else "plain"), (table.heading(), "bold")]
-        foot = [(_HELP[:width], "dim")] if height >= 12 else []
+        foot = [(HELP[:width], "dim")] if height >= 12 else []
         style = "dim" if self.trouble else "plain"
         rows = [(table.row(row), style) for row in self.rows[: max(0, height - len(top) - len(foot))]]
         blank = [("", "plain")] * max(0, height - len(top) - len(foot) - len(rows))
@@ -119,6 +120,12 @@ class Top:
             parts += [f"1 of {flows['sampling_interval']:,} counted"] if flows["sampling_interval"] > 1 else []
         parts += [clock, *([printable(self.filter)] if self.filter else [])]
         return "  ".join(["xflowd top", *parts])[:width]
+
+
+def require_agent(path: Path, top: Top) -> None:
+    """Ask once before there is a screen. Raises ControlError where nobody answers: one that is there may go later."""
+    with understood(path):
+        ask(path, "flows", {**top.request(1), "limit": 1}, PATIENCE_SECONDS)
 
 
 def run(path: Path, top: Top, screen: Screen) -> int:
