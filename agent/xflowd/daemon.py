@@ -299,6 +299,8 @@ class Agent:
                 for path in (self.control.path, self.control.path.parent):
                     os.chown(path, *owner)
             privileges.drop(user)
+        except privileges.PrivilegeError as error:  # it says its place
+            raise StartError(str(error)) from None
         except OSError as error:
             raise StartError(f"[agent] user: {error}") from None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 from dataclasses import dataclass, replace
@@ -131,6 +132,18 @@ def _outbox_name(identity: str) -> str:
     return _OUTBOX + sha256(identity.encode()).hexdigest()[:16]
 
 
+def _fault(error: OSError) -> str:
+    """What is in the way of the pins, where, and how to mend it."""
+    path, why = str(error.filename or "/sys/fs/bpf"), error.strerror or str(error)
+    if path.startswith("/proc/1/root/"):  # `ip netns exec` hides the host's
+        mend = "enter the network namespace by nsenter --net=/run/netns/NAME, which leaves mounts as they are"
+    elif error.errno in (errno.EACCES, errno.EPERM) and path.endswith("/xflowd"):
+        mend = "run as root, or let root give the directory to the agent's user"
+    else:
+        mend = "mount -t bpf bpf /sys/fs/bpf, outside"
+    return f"{path}: {why}: {mend}"
+
+
 def _pins(instance: str) -> Pins | None:
     try:
         pins = Pins(instance)
@@ -138,7 +151,7 @@ def _pins(instance: str) -> Pins | None:
         mend = "stop it, or let it read another configuration"
         raise TakenError(f"process {error} meters this network namespace already: {mend}") from None
     except OSError as error:
-        log.warning("nothing will outlive this agent, a kill loses the flows in the table: %s", error)
+        log.warning("nothing will outlive this agent, a kill loses the flows in the table: %s", _fault(error))
         return None
     if pins.is_private:
         mend = "mount -t bpf bpf /sys/fs/bpf, outside"
