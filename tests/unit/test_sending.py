@@ -609,3 +609,11 @@ def resolve_by(monkeypatch: pytest.MonkeyPatch, names: dict[str, Any]) -> None:
 def looked_up(to: CollectorSink) -> None:
     """Until the thread that looks a name up is through: the only thing here that takes its own time."""
     to.destination._name.wait(5)
+
+
+def test_a_source_that_is_not_of_this_host_is_told(receiver: Receiver) -> None:
+    with sink(receiver.port, source=Endpoint("192.0.2.123")) as to:
+        assert not to.ready(Instant(0, 0))
+        to.wait(5)
+        assert not to.ready(Instant(0, 0))
+        assert to.destination.trouble == "source 192.0.2.123 is no address of this host"

@@ -260,6 +260,8 @@ class Destination:
             if self._source_host or self.source_port:
                 made.bind((self._source_host, self.source_port))
         except OSError as error:
+            if error.errno == errno.EADDRNOTAVAIL:
+                raise OSError(error.errno, f"source {self._source_host} is no address of this host") from None
             if error.errno != errno.EADDRINUSE or self._is_port_given:
                 raise
             made.bind((self._source_host, 0))
