@@ -305,8 +305,10 @@ def test_progress_of_an_unknown_total_and_without_a_terminal() -> None:
     assert file.getvalue() == ""
 
 
-def test_the_size_of_what_is_no_terminal() -> None:
-    assert terminal_size(io.StringIO()) == (200, 0)
+@pytest.mark.parametrize(("wished", "columns"), [("", 200), ("100", 100), ("0", 200), ("wide", 200), ("-5", 200)])
+def test_the_size_of_what_is_no_terminal(monkeypatch: pytest.MonkeyPatch, wished: str, columns: int) -> None:
+    monkeypatch.setenv("COLUMNS", wished)
+    assert terminal_size(io.StringIO()) == (columns, 0)
 
 
 def test_the_size_of_a_terminal() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from xflowd.edge.asking import ask
+from xflowd.edge.terminal.output import wished_columns
 from xflowd.notices import counted
 from xflowd.watching.answers import understood
 from xflowd.watching.document import MOST_FLOWS, Flows
@@ -87,7 +88,7 @@ def _summary(shown: int, matching: int | None, live: int | None, sampling_interv
 
 def _width() -> int:
     if not sys.stdout.isatty():
-        return _NOT_A_TERMINAL
+        return wished_columns(_NOT_A_TERMINAL)
     return shutil.get_terminal_size((80, 24)).columns
 
 

@@ -37,14 +37,20 @@ def can_show(stream: TextIO, text: str) -> bool:
 
 
 def terminal_size(stream: TextIO) -> tuple[int, int]:
-    """Columns and lines of the terminal that `stream` is, or NOT_A_TERMINAL."""
+    """Columns and lines of the terminal that `stream` is, or NOT_A_TERMINAL, with $COLUMNS where that is set."""
     try:
         if stream.isatty():
             size = os.get_terminal_size(stream.fileno())
             return size.columns or 80, size.lines
     except (OSError, ValueError):  # ValueError: the stream is closed
         pass
-    return NOT_A_TERMINAL
+    return wished_columns(NOT_A_TERMINAL[0]), NOT_A_TERMINAL[1]
+
+
+def wished_columns(otherwise: int) -> int:
+    """What $COLUMNS says, for a pipe has no width of its own."""
+    text = os.environ.get("COLUMNS", "")
+    return int(text) if text.isdecimal() and int(text) else otherwise
 
 
 def has_reader(stream: TextIO) -> bool:
