@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import select
 import signal
 import socket
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from types import FrameType
 
@@ -18,7 +20,7 @@ from xflowd.config import ConfigError, Endpoint, Problem
 from xflowd.config.problem import shown as printable
 from xflowd.config.values import Address, UnacceptableError
 from xflowd.edge.terminal import JsonLines, Table
-from xflowd.notices import Notice
+from xflowd.notices import Notice, counted
 from xflowd.printing import output
 from xflowd.wire.decoder import Decoder, DecoderCounters
 from xflowd.wire.elements import VARIABLE_LENGTH
@@ -28,7 +30,7 @@ from xflowd.wire.times import flow_times
 
 log = logging.getLogger(__name__)
 
-_DEFAULT_PORT = 2055
+DEFAULT_PORTS = (2055, 4739)  # where NetFlow is sent as a rule, and IPFIX (RFC 7011 10.3.4)
 _RECEIVE_BUFFER = 16 << 20  # octets; the kernel gives what net.core.rmem_max allows
 _LONGEST_DATAGRAM = 65_535
 _LOOK_UP_SECONDS = 0.5  # how long a signal may wait for the next datagram
@@ -39,9 +41,12 @@ Column = npt.NDArray[np.generic]
 
 def run(listen: str, style: str) -> int:
     """Listen until SIGINT or SIGTERM, or until nobody reads the output any more. The exit code."""
-    with _listening(_endpoint(listen)) as receiving:
-        address = receiving.getsockname()
-        log.info("listening on %s port %d", address[0], address[1])
+    endpoint = _endpoint(listen)
+    with ExitStack() as held:
+        ports = (endpoint.port,) if endpoint.port else DEFAULT_PORTS
+        receiving = [held.enter_context(_listening(endpoint.host, port)) for port in ports]
+        for one in receiving:
+            log.info("listening on %s port %d", *one.getsockname()[:2])
         collecting = Collecting(output(style))
         for datagram, exporter in _datagrams(receiving, collecting):
             collecting.take(datagram, exporter)
@@ -87,20 +92,20 @@ def shown(records: Records, exporter: str) -> npt.NDArray[np.void]:
 
 def told(counters: DecoderCounters) -> Iterator[str]:
     """What came in, and then what of it was lost or not understood, a line each."""
-    records = f"{counters.flow_records:,} flows, {counters.options_records:,} options records"
-    yield f"{counters.datagrams:,} datagrams, {records}"
-    units = {5: "flows", 9: "datagrams", 10: "data records"}
+    records = f"{counted(counters.flow_records, 'flow')}, {counted(counters.options_records, 'options record')}"
+    yield f"{counted(counters.datagrams, 'datagram')}, {records}"
+    units = {5: "flow", 9: "datagram", 10: "data record"}
     for version, lost in counters.lost.items():
         if lost:
-            yield f"lost by sequence: {lost:,} {units[version]} of version {version}"
+            yield f"lost by sequence: {counted(lost, units[version])} of version {version}"
     if counters.sets_without_template:
-        yield f"{counters.sets_without_template:,} sets of records came without a template"
+        yield f"{counted(counters.sets_without_template, 'set')} of records came without a template"
     if counters.out_of_order:
-        yield f"{counters.out_of_order:,} datagrams came out of order"
+        yield f"{counted(counters.out_of_order, 'datagram')} came out of order"
     if counters.restarts:
-        yield f"exporters began anew {counters.restarts:,} times"
+        yield f"exporters began anew {counted(counters.restarts, 'time')}"
     for reason, count in counters.malformed.items():
-        yield f"{count:,} times malformed: {reason}"
+        yield f"{counted(count, 'time')} malformed: {reason}"
     for what, count in counters.pushed_out.items():
         yield f"{count:,} {what} forgotten for lack of room"
 
@@ -142,7 +147,7 @@ def _joined(columns: dict[str, Column], count: int) -> npt.NDArray[np.void]:
     return result
 
 
-def _datagrams(receiving: socket.socket, collecting: Collecting) -> Iterator[tuple[bytes, tuple[str, int]]]:
+def _datagrams(receiving: list[socket.socket], collecting: Collecting) -> Iterator[tuple[bytes, tuple[str, int]]]:
     """What comes in, with the address of who sent it, until a signal or the end of the output."""
     stopped: list[int] = []
 
@@ -150,15 +155,13 @@ def _datagrams(receiving: socket.socket, collecting: Collecting) -> Iterator[tup
         stopped.append(number)
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    receiving.settimeout(_LOOK_UP_SECONDS)
     try:
         while not stopped and not collecting.printed.closed:
             collecting.report(time.monotonic_ns())
-            try:
-                datagram, sender = receiving.recvfrom(_LONGEST_DATAGRAM)
-            except TimeoutError:
-                continue
-            yield datagram, (address_of(sender[0]), sender[1])
+            for one in select.select(receiving, [], [], _LOOK_UP_SECONDS)[0]:
+                with suppress(BlockingIOError):  # its checksum was wrong
+                    datagram, sender = one.recvfrom(_LONGEST_DATAGRAM)
+                    yield datagram, (address_of(sender[0]), sender[1])
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -172,9 +175,8 @@ def _endpoint(text: str) -> Endpoint:
     return endpoint or Endpoint("::")
 
 
-def _listening(endpoint: Endpoint) -> socket.socket:
+def _listening(host: str, port: int) -> socket.socket:
     """A socket there; on `::` it takes IPv4 too, where the host has IPv6 at all."""
-    host, port = endpoint.host, endpoint.port or _DEFAULT_PORT
     if host == "::" and not socket.has_dualstack_ipv6():
         host = "0.0.0.0"
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -184,6 +186,7 @@ def _listening(endpoint: Endpoint) -> socket.socket:
         if family == socket.AF_INET6:
             receiving.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         receiving.bind((host, port))
+        receiving.setblocking(False)
     except OSError as error:
         receiving.close()
         raise OSError(error.errno, f"{error.strerror}: choose another with --listen", f"{host} port {port}") from None

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 _EXAMPLES = """\
 examples:
-  xflowd collect                              listen on [::]:2055, IPv4 and IPv6
+  xflowd collect                      on 2055 and 4739, by IPv4 and IPv6
   xflowd collect --listen 192.0.2.10:4739 --format json
 """
 
@@ -20,7 +20,12 @@ examples:
 def add(commands: Commands) -> None:
     text = "receive NetFlow v5, v9 and IPFIX from any exporter, and print the flows"
     parser = new(commands, "collect", text, _EXAMPLES)
-    parser.add_argument("--listen", metavar="ADDRESS:PORT", default="[::]:2055", help="where (default: %(default)s)")
+    parser.add_argument(
+        "--listen",
+        metavar="ADDRESS:PORT",
+        default="[::]",
+        help="where (default: %(default)s; without a port 2055, which NetFlow is sent to, and 4739, which IPFIX is)",
+    )
     add_format_option(parser)
     parser.set_defaults(command=run)
 
