@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from xflowd import __version__, logs
 from xflowd.commands import COMMANDS
 from xflowd.config import ConfigError
+from xflowd.config.problem import shown
 
 _DESCRIPTION = """\
 Counts every packet into flows in the kernel (XDP and TC) and exports the flows as NetFlow v5, v9 or IPFIX.
@@ -41,11 +42,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _obey(arguments: Sequence[str] | None) -> int:
     try:
-        options = parser().parse_args(arguments)
+        made = parser()
+        options, strange = made.parse_known_args(arguments)
+        if strange:
+            made.error(_unknown(strange, options))
     except SystemExit:
         _flush()  # help is read by somebody too
         raise
     return int(options.command(options))
+
+
+def _unknown(strange: list[str], options: argparse.Namespace) -> str:
+    """What nobody asked for; a bare word is meant to be an interface, as a rule."""
+    bare = [word for word in strange if not word.startswith("-")]
+    mend = f"; name an interface by -i: -i {shown(bare[0])}" if bare and hasattr(options, "interface") else ""
+    return f"unrecognized arguments: {' '.join(map(shown, strange))}{mend}"
 
 
 def _flush() -> None:

@@ -63,3 +63,19 @@ def test_help_fits_a_terminal() -> None:
             capture_output=True, text=True, check=True, timeout=60,
         )  # fmt: skip
         assert [line for line in done.stdout.splitlines() if len(line) > 80] == []
+
+
+WITHOUT_EFFECT = {
+    "bare word": (("run", "lan"), 2, "unrecognized arguments: lan; name an interface by -i: -i lan"),
+    "bare word elsewhere": (("elements", "lan"), 2, "unrecognized arguments: lan\n"),
+    "limit": (("flows", "--all", "--limit", "3"), 2, "--limit does nothing beside --all: leave out one of the two\n"),
+    "protocol": (("replay", "/nonexistent", "-v", "9"), 2, "-v does nothing without a collector: name one with -n\n"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "code", "said"), WITHOUT_EFFECT.values(), ids=WITHOUT_EFFECT)
+def test_what_would_do_nothing_is_told(arguments: tuple[str, ...], code: int, said: str) -> None:
+    call = [sys.executable, "-m", "xflowd", *arguments]
+    done = subprocess.run(call, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == code
+    assert said in done.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -25,7 +26,7 @@ def new(commands: Commands, name: str, text: str, examples: str = "") -> argpars
 
 def configured(options: argparse.Namespace) -> Config:
     """The file, where there is one, with the options over it."""
-    return override(
+    config = override(
         load(options.configuration) if options.configuration else Config(),
         interfaces=getattr(options, "interface", None) or (),
         collectors=options.collector or (),
@@ -35,6 +36,9 @@ def configured(options: argparse.Namespace) -> Config:
         key=options.key,
         elements=options.elements,
     )
+    if options.protocol and not config.collectors:
+        print("xflowd: -v does nothing without a collector: name one with -n", file=sys.stderr)
+    return config
 
 
 def socket_of(options: argparse.Namespace) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import TYPE_CHECKING
 
 from xflowd.commands.arguments import add_socket_option, new, socket_of
@@ -19,7 +20,7 @@ examples:
   xflowd flows --all --json                   the whole table, an object a line
 """
 ORDERS = ("octets", "packets", "rate", "packet-rate", "age", "idle")
-_MOST = 1000
+_MOST, _USUAL = 1000, 20
 
 
 def add(commands: Commands) -> None:
@@ -30,7 +31,7 @@ def add(commands: Commands) -> None:
     which.add_argument("--all", action="store_true", help="every flow, in the order of the table")
     parser.add_argument("--reverse", action="store_true", help="the smallest first")
     parser.add_argument(
-        "--limit", type=number(1, _MOST), default=20, metavar="N", help=f"so many, {_MOST} at most (default: 20)"
+        "--limit", type=number(1, _MOST), metavar="N", help=f"so many, {_MOST} at most (default: {_USUAL})"
     )
     parser.add_argument("--json", action="store_true", help="print an object a line, by IANA's names")
     add_socket_option(parser)
@@ -40,5 +41,9 @@ def add(commands: Commands) -> None:
 def run(options: argparse.Namespace) -> int:
     from xflowd.watching import flows  # noqa: PLC0415
 
-    wanted = flows.Wanted(filter_of(options), "" if options.all else options.sort, options.reverse, options.limit)
+    if options.all and options.limit is not None:
+        print("xflowd: --limit does nothing beside --all: leave out one of the two", file=sys.stderr)
+        return 2
+    limit = _USUAL if options.limit is None else options.limit
+    wanted = flows.Wanted(filter_of(options), "" if options.all else options.sort, options.reverse, limit)
     return flows.run(socket_of(options), wanted, options.json)
