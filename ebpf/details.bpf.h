@@ -24,7 +24,9 @@
 #define TCP_ACK 0x10
 #define TCP_URG 0x20
 #define IPV4_OPTION_NUMBER 0x1f
-#define IPV4_OPTION_EXPERIMENT 30
+#define IPV4_OPTION_EXPERIMENT 30 /* RFC 4727 2.2: of the classes 0 and 2, copied or not */
+#define IPV4_OPTION_RESERVED_CLASS 0x20
+#define FRAGMENT_HEADER 8 /* octets (RFC 8200 4.5) */
 #define EXTENSION_MOBILITY 135
 #define EXTENSION_ESP 50
 #define EXTENSION_COMPRESSION 108
@@ -50,7 +52,8 @@ static __always_inline __u32 ipv4_option_bit(__u8 type)
 {
 	__u32 number = type & IPV4_OPTION_NUMBER;
 
-	if (ipv4_option_types[number] != type && number != IPV4_OPTION_EXPERIMENT)
+	if (ipv4_option_types[number] != type &&
+	    (number != IPV4_OPTION_EXPERIMENT || type & IPV4_OPTION_RESERVED_CLASS))
 		return 0;
 	return 1U << (number ^ 24);
 }
@@ -97,7 +100,8 @@ static __always_inline void walk_options(void *frame, void *end, __u32 at, __u32
 			step = option[1];
 			if (step < 2)
 				return;
-			if (tcp && *option == TCP_WINDOW_SCALE && step == 3 && (void *)(option + 3) <= end)
+			if (tcp && *option == TCP_WINDOW_SCALE && step == 3 && at + 3 <= stop &&
+			    (void *)(option + 3) <= end)
 				options->window_scale = option[2];
 		}
 		at += step;
@@ -143,7 +147,7 @@ static __always_inline __u32 last_extension(__u8 protocol)
 	}
 }
 
-/* The same walk as walk_extensions(). A Fragment header is noted in `fragment`, where it is asked for. */
+/* The same walk as walk_extensions(). A whole Fragment header is noted in `fragment`, where it is asked for. */
 static __always_inline void note_extensions(void *frame, void *end, __u32 at, __u32 told, __u32 *seen,
 					    struct transport *transport, void **fragment)
 {
@@ -158,6 +162,10 @@ static __always_inline void note_extensions(void *frame, void *end, __u32 at, __
 	if ((void *)(ip + 1) > end)
 		return;
 	protocol = ip->next_header;
+	if (has_jumbo_header(ip, end)) { /* on no wire */
+		protocol = PROTOCOL_TCP;
+		offset = sizeof(struct jumbo_header);
+	}
 	for (i = 0; i < IPV6_EXTENSION_HEADERS; i++) {
 		kind = &extension_kinds[protocol];
 		header = (void *)(ip + 1) + offset;
@@ -167,7 +175,8 @@ static __always_inline void note_extensions(void *frame, void *end, __u32 at, __
 			break;
 		later = header->fragment_offset & kind->offset_mask;
 		*seen |= later ? extension_bit(EXTENSION_LATER_FRAGMENT) : extension_bit(kind->seen & 31);
-		if (fragment && protocol == PROTOCOL_FRAGMENT)
+		if (fragment && protocol == PROTOCOL_FRAGMENT && (void *)header + FRAGMENT_HEADER <= end &&
+		    sizeof(*ip) + offset + FRAGMENT_HEADER <= told)
 			*fragment = header;
 		offset += ((header->length & kind->length_mask) + kind->plus) << (kind->shift & 3);
 		offset &= IPV6_EXTENSIONS_MASK;
@@ -180,21 +189,25 @@ static __always_inline void note_extensions(void *frame, void *end, __u32 at, __
 	transport->protocol = protocol;
 }
 
-/* Options, window and its scale: the latter two of the first SYN. */
-static __always_inline void note_tcp(void *frame, void *end, __u32 at, struct flow_detail *detail, __u32 groups)
+/* Options, window and its scale: the latter two of the first SYN. Behind `stop` the packet's own length has padding. */
+static __always_inline void note_tcp(void *frame, void *end, __u32 at, __u32 stop, struct flow_detail *detail,
+				     __u32 groups)
 {
 	struct options options = {};
 	struct tcp_header *tcp;
+	__u32 header_stop;
 
 	at &= PLACE_MASK;
 	tcp = frame + at;
-	if ((void *)(tcp + 1) > end)
+	if ((void *)(tcp + 1) > end || at + sizeof(*tcp) > stop)
 		return;
-	walk_options(frame, end, at + sizeof(*tcp), at + (tcp->data_offset >> 4) * 4, 1, &options);
+	header_stop = at + (tcp->data_offset >> 4) * 4;
+	walk_options(frame, end, at + sizeof(*tcp), header_stop < stop ? header_stop : stop, 1, &options);
 	if (groups & DETAIL_OPTIONS && (detail->tcp_options | options.seen) != detail->tcp_options)
 		detail->tcp_options |= options.seen;
-	if (!(groups & DETAIL_TCP) || !(tcp->flags & TCP_SYN) || detail->tcp_window_size)
+	if (!(groups & DETAIL_TCP) || !(tcp->flags & TCP_SYN) || detail->tcp_syn_seen)
 		return;
+	detail->tcp_syn_seen = 1;
 	detail->tcp_window_size = bpf_ntohs(tcp->window);
 	detail->tcp_window_scale = options.window_scale;
 }
@@ -280,7 +293,7 @@ static __always_inline void note_fragment(void *frame, void *end, __u32 at, stru
 	note_extensions(frame, end, at & FOUND_OFFSET, bpf_ntohs(six->payload_length) + sizeof(*six), &seen, &transport,
 			&fragment);
 	words = fragment;
-	if (!words || (void *)(words + 4) > end)
+	if (!words)
 		return;
 	field = bpf_ntohs(words[1]);
 	detail->fragment_identification = bpf_ntohl(word(words + 2, ALIGNED_TO_TWO));

@@ -152,7 +152,8 @@ struct flow_detail {
 	__u8 tunnel_destination_address[16];
 	__u8 tunnel_ip_version; /* of that header; 0 where the flow is in no tunnel */
 	__u8 tunnel_technology; /* of enum tunnel_technology: what that header carries */
-	__u8 reserved[14];
+	__u8 tcp_syn_seen; /* DETAIL_TCP: window and scale are told, and may be 0 */
+	__u8 reserved[13];
 };
 
 /*

@@ -139,7 +139,7 @@ static __always_inline int enter_gre(struct descent *descent)
 		if (!key)
 			return -1;
 		descent->gre_key = bpf_ntohl(word(key, ALIGNED_TO_TWO));
-		if (gre->type == bpf_htons(ETH_P_TEB)) /* RFC 7637 3.2 */
+		if (gre->type == bpf_htons(ETH_P_TEB) && !(flags & (GRE_CHECKSUM | GRE_SEQUENCE))) /* RFC 7637 3.2 */
 			descent->segment_id = SEGMENT_ID_NVGRE | descent->gre_key >> 8;
 	}
 	if (flags & GRE_SEQUENCE && !take(&descent->cursor, 4))

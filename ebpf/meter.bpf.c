@@ -401,21 +401,21 @@ __noinline int note_each_skb(struct __sk_buff *skb, __u32 number, __u32 at, __u3
 	return note_each((void *)(long)skb->data, (void *)(long)skb->data_end, number, at, told);
 }
 
-__noinline int note_tcp_xdp(struct xdp_md *xdp, __u32 number, __u32 at)
+__noinline int note_tcp_xdp(struct xdp_md *xdp, __u32 number, __u32 at, __u32 stop)
 {
 	struct flow_detail *detail = find_detail(number);
 
 	if (detail)
-		note_tcp((void *)(long)xdp->data, (void *)(long)xdp->data_end, at, detail, config.details);
+		note_tcp((void *)(long)xdp->data, (void *)(long)xdp->data_end, at, stop, detail, config.details);
 	return 0;
 }
 
-__noinline int note_tcp_skb(struct __sk_buff *skb, __u32 number, __u32 at)
+__noinline int note_tcp_skb(struct __sk_buff *skb, __u32 number, __u32 at, __u32 stop)
 {
 	struct flow_detail *detail = find_detail(number);
 
 	if (detail)
-		note_tcp((void *)(long)skb->data, (void *)(long)skb->data_end, at, detail, config.details);
+		note_tcp((void *)(long)skb->data, (void *)(long)skb->data_end, at, stop, detail, config.details);
 	return 0;
 }
 
@@ -461,9 +461,9 @@ static __always_inline void detail_of_each(void *ctx, enum hook hook, const stru
 		at = hook == HOOK_XDP ? note_each_xdp(ctx, number, at, packet->told) :
 					note_each_skb(ctx, number, at, packet->told);
 		if (at && hook == HOOK_XDP)
-			note_tcp_xdp(ctx, number, at);
+			note_tcp_xdp(ctx, number, at, packet->ip_offset + packet->told);
 		else if (at)
-			note_tcp_skb(ctx, number, at);
+			note_tcp_skb(ctx, number, at, packet->ip_offset + packet->told);
 	}
 	if (!(config.details & DETAIL_TCP_COUNTS) || !packet->tcp_flags)
 		return;

@@ -129,19 +129,25 @@ struct jumbo_header {
 
 #define OPTION_JUMBO_PAYLOAD 0xc2
 
-/* Kernels from 5.19 on write the header between their own layers only: no segment of the packet has it. */
-static __always_inline void drop_jumbo_header(struct packet *packet, const struct ipv6_header *ip)
+/* Of a GSO packet; others of payload length 0 are jumbograms. */
+static __always_inline int has_jumbo_header(const struct ipv6_header *ip, const void *end)
 {
 	const struct jumbo_header *jumbo = (const void *)(ip + 1);
 
 	if (ip->payload_length || ip->next_header != PROTOCOL_HOP_BY_HOP)
+		return 0;
+	if ((const void *)(jumbo + 1) > end || jumbo->next != PROTOCOL_TCP || jumbo->length)
+		return 0;
+	return jumbo->option == OPTION_JUMBO_PAYLOAD && jumbo->option_length == sizeof(jumbo->jumbo_payload_length);
+}
+
+/* Kernels from 5.19 on write the header between their own layers only: no segment of the packet has it. */
+static __always_inline void drop_jumbo_header(struct packet *packet, const struct ipv6_header *ip)
+{
+	if (!has_jumbo_header(ip, packet->cursor.end))
 		return;
-	if ((void *)(jumbo + 1) > packet->cursor.end || jumbo->next != PROTOCOL_TCP || jumbo->length)
-		return;
-	if (jumbo->option != OPTION_JUMBO_PAYLOAD || jumbo->option_length != sizeof(jumbo->jumbo_payload_length))
-		return;
-	packet->headers_length -= sizeof(*jumbo);
-	packet->length -= sizeof(*jumbo);
+	packet->headers_length -= sizeof(struct jumbo_header);
+	packet->length -= sizeof(struct jumbo_header);
 }
 
 /*

@@ -13,6 +13,7 @@ from kernel.frames import (
     DO_NOT_FRAGMENT,
     DOT1Q,
     ESP,
+    GRE,
     HOP_BY_HOP,
     IPV4,
     IPV6,
@@ -34,7 +35,9 @@ from kernel.frames import (
     tcp,
     udp,
 )
+from kernel.inner import keyed, outer4
 from kernel.running import SocketBuffer, live_flows, numbers_of, only, run
+from kernel.tunnels import TEB, jumbo
 from xflowd.metering.flow import DETAILS
 from xflowd.metering.table import SlotState
 
@@ -133,6 +136,11 @@ CASES: list[tuple[str, list[bytes], dict[str, int]]] = [
         [V4 + ipv4(UDP, _UDP, options=b"\xde\4\0\0")],
         {"ipv4_options": ipv4_bits(30)},
     ),
+    (
+        "an experiment of a reserved class is none",
+        [V4 + ipv4(UDP, _UDP, options=bytes([kind, 4, 0, 0])) for kind in (0x3E, 0x7E, 0xBE, 0xFE)],
+        {},
+    ),
     ("nothing behind the end", [V4 + ipv4(UDP, _UDP, options=b"\0\7\3\4")], {"ipv4_options": ipv4_bits(0)}),
     ("an option of no length", [V4 + ipv4(UDP, _UDP, options=b"\x94\0\7\3")], {"ipv4_options": ipv4_bits(20)}),
     ("forty octets of padding", [V4 + ipv4(UDP, _UDP, options=b"\1" * 40)], {"ipv4_options": ipv4_bits(1)}),
@@ -177,6 +185,16 @@ CASES: list[tuple[str, list[bytes], dict[str, int]]] = [
             "tcp_ack_total_count": 1,
         },
     ),
+    (
+        "a first SYN of window and scale 0",
+        [V4 + ipv4(TCP, tcp_syn(b"", 0)), V4 + ipv4(TCP, tcp_syn(b"\3\3\6\0", 200))],
+        {"tcp_options": first_octet(3, 0), "tcp_syn_total_count": 2},
+    ),
+    (
+        "a scale cut off by its header",
+        [V4 + ipv4(TCP, tcp_syn(b"\1\1\3\3") + b"\7")],
+        {"tcp_options": first_octet(1, 3), "tcp_window_size": 512, "tcp_syn_total_count": 1},
+    ),
     ("TCP options without a number here", [V4 + ipv4(TCP, tcp(1, 2, 0, b"\x40\4\0\0\xfe\4\0\0"))], {}),
     ("option 63", [V4 + ipv4(TCP, tcp(1, 2, 0, b"\x3f\4\0\0"))], {"tcp_options": first_octet(63)}),
     (
@@ -184,6 +202,35 @@ CASES: list[tuple[str, list[bytes], dict[str, int]]] = [
         [V4 + ipv4(TCP, tcp(1, 2, 0xFF))] * 3 + [V4 + ipv4(TCP, tcp(1, 2, 0x18))] * 2,
         dict.fromkeys(("tcp_syn_total_count", "tcp_fin_total_count", "tcp_rst_total_count", "tcp_urg_total_count"), 3)
         | {"tcp_psh_total_count": 5, "tcp_ack_total_count": 5, "tcp_window_size": 512},
+    ),
+]
+
+
+#: The same, where what is told lies in the padding of a frame, or in a header that is on no wire.
+UNTOLD: list[tuple[str, bytes, SocketBuffer | None, dict[str, int]]] = [
+    (
+        "TCP header in the padding",
+        V4 + ipv4(TCP, tcp_syn(b"\3\3\7\0"), total_length=39),
+        None,
+        {"tcp_syn_total_count": 1},
+    ),
+    (
+        "TCP options in the padding",
+        V6 + ipv6(TCP, tcp_syn(b"\1\3\3\7"), payload_length=21),
+        None,
+        {"tcp_options": first_octet(1), "tcp_window_size": 512, "tcp_syn_total_count": 1},
+    ),
+    (
+        "half a Fragment header in the padding",
+        V6 + ipv6(UDP, _UDP, fragment(181, True), payload_length=4),
+        None,
+        {"ipv6_extension_headers": 1 << 25},
+    ),
+    (
+        "BIG TCP's jumbo payload option",
+        V6 + ipv6(TCP, tcp(1, 2, payload=bytes(1000)), jumbo(1020), payload_length=0),
+        SocketBuffer(gso_segs=2, gso_size=500),
+        {"tcp_ack_total_count": 2},
     ),
 ]
 
@@ -211,6 +258,26 @@ def test_details(load: Load, program: str) -> None:
         kernel.release(live)
         assert kernel.details is not None
         assert not kernel.details.view("u1").any()
+
+
+@pytest.mark.parametrize(("name", "frame", "context", "told"), UNTOLD, ids=[name for name, *_ in UNTOLD])
+def test_what_the_packet_does_not_have_is_not_told(
+    load: Load, name: str, frame: bytes, context: SocketBuffer | None, told: dict[str, int]
+) -> None:
+    kernel = load(details=ALL, max_flows=1)
+    run(kernel, "tc_ingress", frame, context)
+    assert columns(only(live_flows(kernel))) == _identified([frame], told)
+
+
+def test_key_of_gre_is_no_network_beside_checksum_or_sequence(load: Load) -> None:
+    """RFC 7637 3.2: NVGRE has neither."""
+    kernel = load(details=("DETAIL_TUNNEL",), tunnels_inner=True)
+    for number, (flags, segment) in enumerate([(0x2000, 2 << 56 | 0x010203), (0xA000, 0), (0x3000, 0)]):
+        inner = ipv4(UDP, udp(number, 53, bytes(20)))
+        run(kernel, "tc_ingress", outer4(GRE, keyed(flags, TEB, V4 + inner)))
+        found = live_flows(kernel)
+        flow = only(found[found["source_transport_port"] == number])
+        assert columns(flow) == {"gre_key": 0x01020304} | ({"layer2_segment_id": segment} if segment else {})
 
 
 GROUPS = {
