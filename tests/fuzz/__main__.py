@@ -13,9 +13,8 @@ from contextlib import closing
 from pathlib import Path
 
 from fuzz import building, decoder, fuzzing
-from fuzz.loaded import BATCH, Bank, Loaded, banks
+from fuzz.loaded import BATCH, RUNS, Bank, Loaded, banks
 from fuzz.seeds import Seed, bank, of_captures
-from kernel.running import DIRECTIONS
 from xflowd.edge.loading import LoadError
 
 CAPTURES = Path(__file__).resolve().parents[3] / "shared" / "captures"
@@ -80,15 +79,15 @@ def _on_host(directory: Path, seeds: list[Seed], options: argparse.Namespace) ->
 
 def _in_kernel(directory: Path, seeds: list[Seed], options: argparse.Namespace, deadline: float) -> str:
     library, of_seeds = building.library(directory), banks(seeds + fuzzing.read_found(directory / "seeds"))
-    runs = [(program, inside) for program in DIRECTIONS for inside in (False, True)]
-    batches = -(-options.loaded // len(runs) // BATCH)
-    for left, (program, inside) in zip(range(len(runs), 0, -1), runs, strict=True):
+    batches = -(-options.loaded // len(RUNS) // BATCH)
+    for left, (program, inside, details) in zip(range(len(RUNS), 0, -1), RUNS, strict=True):
         began = time.monotonic()
         until = began + max(0.0, deadline - began) / left
-        with closing(Loaded(library, program, inside=inside)) as loaded:
+        with closing(Loaded(library, program, inside=inside, details=details)) as loaded:
             done, fault = _batches(loaded, of_seeds[loaded.bare], options.seed, batches, until)
         rate = done * BATCH / (time.monotonic() - began)
-        print(f"{program}{', inner headers' if inside else ''}: {done * BATCH:,} packets, {rate:,.0f} a second")
+        name = program + ", inner headers" * inside + ", details" * details
+        print(f"{name}: {done * BATCH:,} packets, {rate:,.0f} a second")
         if fault:
             return fault
     return ""

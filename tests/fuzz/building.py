@@ -10,6 +10,7 @@ HERE = Path(__file__).resolve().parent
 EBPF = HERE.parents[1] / "ebpf"
 
 _WARNINGS = ("-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter")
+_OTHERS = ("target", "reference", "options", "differences")  # than the parser
 _SANITIZERS = "address,undefined"
 _MISSING = (
     "clang cannot build for libFuzzer: the sanitizers' libraries of this clang are missing."
@@ -24,21 +25,21 @@ class BuildError(Exception):
 def fuzzer(directory: Path, ebpf: Path = EBPF) -> Path:
     """libFuzzer's executable, with ASan and UBSan; `ebpf` is where parse.bpf.h and flow.h are."""
     options = ("-g", "-O1", "-fno-sanitize-recover=all", f"-fsanitize=fuzzer-no-link,{_SANITIZERS}")
-    objects = [_object(directory, name, ebpf, options) for name in ("target", "parsed", "reference", "differences")]
+    objects = [_object(directory, name, ebpf, options) for name in ("parsed", *_OTHERS)]
     return _linked(directory / "fuzzer", objects, f"-fsanitize=fuzzer,{_SANITIZERS}")
 
 
 def edge_counter(directory: Path) -> Path:
     """The same without sanitizers, where only the parser's edges are counted: for what a corpus reaches of it."""
     counted = _object(directory, "parsed", EBPF, ("-O1", "-fsanitize=fuzzer-no-link"), "counted")
-    others = [_object(directory, name, EBPF, ("-O1",), "plain") for name in ("target", "reference", "differences")]
+    others = [_object(directory, name, EBPF, ("-O1",), "plain") for name in _OTHERS]
     return _linked(directory / "edge_counter", [counted, *others], "-fsanitize=fuzzer")
 
 
 def library(directory: Path) -> Path:
     """The shared library of loaded.c, for Python."""
     built = directory / "loaded.so"
-    sources = [str(HERE / name) for name in ("loaded.c", "reference.c")]
+    sources = [str(HERE / name) for name in ("loaded.c", "reference.c", "options.c")]
     _clang(["-O2", *_WARNINGS, "-fPIC", "-shared", f"-I{EBPF}", *sources, "-o", str(built)])
     return built
 

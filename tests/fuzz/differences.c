@@ -13,11 +13,50 @@ static const struct field {
 	size_t offset;
 	size_t size;
 } fields[] = {
-	FIELD(outcome),	     FIELD(octets),	      FIELD(headers_length), FIELD(flow_label),
-	FIELD(source_port),  FIELD(destination_port), FIELD(vlan_id),	     FIELD(customer_vlan_id),
-	FIELD(protocol),     FIELD(ip_version),	      FIELD(ttl),	     FIELD(class_of_service),
-	FIELD(tcp_flags),    FIELD(later_fragment),   FIELD(dropped),	     FIELD(source),
-	FIELD(destination),  FIELD(network_at),
+	FIELD(outcome),
+	FIELD(octets),
+	FIELD(headers_length),
+	FIELD(flow_label),
+	FIELD(source_port),
+	FIELD(destination_port),
+	FIELD(vlan_id),
+	FIELD(customer_vlan_id),
+	FIELD(protocol),
+	FIELD(ip_version),
+	FIELD(ttl),
+	FIELD(class_of_service),
+	FIELD(tcp_flags),
+	FIELD(later_fragment),
+	FIELD(dropped),
+	FIELD(source),
+	FIELD(destination),
+	FIELD(network_at),
+	FIELD(mpls_label_stack_depth),
+	FIELD(mpls_top_label_stack_section),
+	FIELD(mpls_label_stack_section2),
+	FIELD(mpls_label_stack_section3),
+	FIELD(fragment_identification),
+	FIELD(fragment_flags),
+	FIELD(fragment_offset),
+	FIELD(ipv4_options),
+	FIELD(ipv6_extension_headers),
+	FIELD(tcp_options),
+	FIELD(tcp_syn_seen),
+	FIELD(tcp_window_size),
+	FIELD(tcp_window_scale),
+	FIELD(tcp_syn_total_count),
+	FIELD(tcp_fin_total_count),
+	FIELD(tcp_rst_total_count),
+	FIELD(tcp_psh_total_count),
+	FIELD(tcp_ack_total_count),
+	FIELD(tcp_urg_total_count),
+	FIELD(tunnel_technology),
+	FIELD(tunnel_ip_version),
+	FIELD(tunnel_source),
+	FIELD(tunnel_destination),
+	FIELD(layer2_segment_id),
+	FIELD(gre_key),
+	FIELD(gtpu_teid),
 };
 
 int same_meaning(const struct meaning *a, const struct meaning *b)
@@ -38,6 +77,7 @@ static void print_field(const struct field *field, const struct meaning *meaning
 	const uint8_t *at = (const uint8_t *)meaning + field->offset;
 	uint16_t two;
 	uint32_t four;
+	uint64_t eight;
 
 	if (field->size == 1) {
 		fprintf(stderr, "%u", *at);
@@ -47,6 +87,9 @@ static void print_field(const struct field *field, const struct meaning *meaning
 	} else if (field->size == 4) {
 		memcpy(&four, at, sizeof(four));
 		fprintf(stderr, "%u", four);
+	} else if (field->size == 8) {
+		memcpy(&eight, at, sizeof(eight));
+		fprintf(stderr, "%016llx", (unsigned long long)eight);
 	} else {
 		print_octets(at, field->size);
 	}

@@ -9,9 +9,10 @@ import time
 from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
-from fuzz.seeds import MOST_OCTETS, Seed, seed_of
+from fuzz.seeds import MOST_OCTETS, Seed, changed_inputs, seed_of
 
 POLL_SECONDS = 0.05
 _CASES = re.compile(r"stat::number_of_executed_units: (\d+)")
@@ -37,9 +38,9 @@ class Fuzzed:
 
 
 def write_seeds(seeds: Iterable[Seed], directory: Path) -> Path:
-    """The seeds as a corpus, one file an input."""
+    """The seeds and changed_inputs() as a corpus, one file an input."""
     directory.mkdir()
-    inputs = dict.fromkeys(variant for seed in seeds for variant in seed.variants())
+    inputs = dict.fromkeys(chain((variant for seed in seeds for variant in seed.variants()), changed_inputs()))
     for number, content in enumerate(inputs):
         (directory / f"seed{number:05}").write_bytes(content)
     return directory
@@ -71,7 +72,7 @@ def fuzz(fuzzer: Path, corpus: Path, cases: int, seconds: float, seed: int) -> F
 
 def coverage(counter: Path, corpora: Iterable[Path]) -> tuple[int, int]:
     """Edges of the parser that the corpora reach, and how many it has; `counter` is building.edge_counter()."""
-    command = [str(counter), "-runs=0", *map(str, corpora)]
+    command = [str(counter), "-runs=0", f"-artifact_prefix={counter.parent}/", *map(str, corpora)]
     text = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stderr
     edges = _EDGES.search(text)
     assert edges, text

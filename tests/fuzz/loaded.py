@@ -11,14 +11,19 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from fuzz.expected import KEY, REST, SPOILT, Packets, Rows, flows_of, keys
+from fuzz.expected import FOUND, KEY, REST, SPOILT, TUNNEL, Packets, Rows, flows_of, keys
 from fuzz.seeds import Seed
-from kernel.running import TC_ACT_UNSPEC, XDP_PASS, live_flows, numbers_of, on_cpu, outcomes
+from kernel.running import DIRECTIONS, TC_ACT_UNSPEC, XDP_PASS, live_flows, numbers_of, on_cpu, outcomes
 from xflowd.edge.kernel import Kernel
 from xflowd.edge.loading import LoadOptions
 from xflowd.metering.table import Records, SlotState
 
 BATCH = 4096
+DETAIL_GROUPS = (
+    "DETAIL_MPLS", "DETAIL_FRAGMENTS", "DETAIL_OPTIONS", "DETAIL_TCP", "DETAIL_TCP_COUNTS", "DETAIL_TUNNEL",
+)  # fmt: skip
+#: Program; whether inner headers count, and whether details are kept.
+RUNS = [(program, *options) for program in DIRECTIONS for options in ((False, False), (False, True), (True, True))]
 _ROW = 2048  # octets, as in loaded.c
 _RESULTS = {-1: "another verdict than that of every packet", -2: "the frame was changed"}
 
@@ -48,12 +53,13 @@ def banks(seeds: Sequence[Seed]) -> dict[bool, Bank]:
 class Loaded:
     """One hook's program with a table of its own, emptied after each batch. `bare`: its packets have no link layer."""
 
-    def __init__(self, library: Path, program: str, *, inside: bool = False) -> None:
-        """`library` is building.library(); `inside`: by inner headers. Raises LoadError."""
+    def __init__(self, library: Path, program: str, *, inside: bool = False, details: bool = True) -> None:
+        """`library` is building.library(); `inside`: by inner headers; `details`: all are kept. Raises LoadError."""
         self.program = program
-        self.kernel = Kernel(LoadOptions(2 * BATCH, tunnels_inner=inside, programs=("read_clocks", program)))
+        groups, programs = DETAIL_GROUPS if details else (), ("read_clocks", program)
+        self.kernel = Kernel(LoadOptions(2 * BATCH, tunnels_inner=inside, details=groups, programs=programs))
         self._library = c.CDLL(os.fspath(library))
-        self._inside = inside
+        self._inside, self._details = inside, details
         self.bare = program.endswith("_network")
         self._is_xdp = program == "xdp_ingress"
         self._outcome_names = {one.value: one.name for one in self.kernel.layout.enumeration("packet_outcome")}
@@ -86,10 +92,10 @@ class Loaded:
         program, verdict = self.kernel.program(self.program), XDP_PASS if self._is_xdp else TC_ACT_UNSPEC
         with on_cpu(min(os.sched_getaffinity(0))):
             self._library.run_batch(program, _at(rows), _at(packets), c.c_uint32(len(packets)), c.c_uint32(verdict))
-        flows = live_flows(self.kernel)
+        flows = _found(self.kernel)
         counted = {name: total - before.get(name, 0) for name, total in outcomes(self.kernel).items()}
         self._empty()
-        wanted = flows_of(rows, packets, macs=not self.bare)
+        wanted = flows_of(rows, packets, macs=not self.bare, details=self._details)
         faults = [*_broken(packets), *self._miscounted(packets, counted), *_misplaced(flows, wanted)]
         return "\n  ".join([f"difference: {self.program}", *faults[:5], _described(rows, packets)]) if faults else ""
 
@@ -106,6 +112,18 @@ class Loaded:
         found = {name: total for name, total in counted.items() if total}
         if found != wanted:
             yield f"counted {found}, the reference {wanted}"
+
+
+def _found(kernel: Kernel) -> Records:
+    """The flows in the table, as FOUND."""
+    slots = kernel.records(numbers_of(kernel, SlotState.LIVE))
+    flows, found = live_flows(kernel), np.zeros(len(slots), FOUND)
+    for name in FOUND.names or ():
+        if name in TUNNEL:
+            found[name] = slots["detail"][name] if kernel.details is not None else 0
+        else:
+            found[name] = flows[name]
+    return found
 
 
 def _broken(packets: Packets) -> Iterator[str]:

@@ -20,36 +20,21 @@
  *     is longer than the outer one has room for, begins 4,096 octets or more into the frame, or, in a GSO packet, is
  *     whole in each segment. A GTP-U header has four extensions at most. What is found last is the flow's.
  *   - BIG TCP's jumbo payload option, first and alone in a GSO packet of payload length 0, is not on the wire.
+ *   - Labels are those of the frame, all else is of the header that is the flow's.
+ *   - A Fragment header is told where it is whole, and within the length field in any case; of several the last.
+ *   - The layer 4 that is encrypted or compressed is told by its own bit of ipv6ExtensionHeaders, "unknown" by none.
+ *   - Of two tunnels each number is the outer one's, unless that is 0.
  */
 #include <string.h>
 
 #include "flow.h"
+#include "octets.h"
+#include "options.h"
 #include "reference.h"
 
 #define MOST_TAGS 2
 #define MOST_LABELS 10
 #define MOST_EXTENSIONS 8
-
-static uint32_t octet(const struct reading *r, uint32_t at)
-{
-	return r->frame[at];
-}
-
-static uint32_t two(const struct reading *r, uint32_t at)
-{
-	return octet(r, at) << 8 | octet(r, at + 1);
-}
-
-/* Where the packet ends by its own length: what an Ethernet frame has behind that is padding (RFC 894). */
-static int belongs(const struct reading *r, uint32_t end, uint32_t at, uint32_t octets)
-{
-	return (r->segment_size || at + octets <= end) && at + octets <= r->length;
-}
-
-static int there(const struct reading *r, uint32_t at, uint32_t octets)
-{
-	return at + octets <= r->length;
-}
 
 /* IEEE 802.1Q 9.6: the low twelve bits of the TCI. The first tag is the provider's. */
 static void note_tag(struct meaning *m, uint32_t number, uint32_t tci)
@@ -107,15 +92,33 @@ static uint32_t read_pppoe(const struct reading *r, uint32_t at, uint32_t *type)
 	return at + 8;
 }
 
+/* Label, class and S bit: the first three octets (RFC 3032 2.1). The first entry is the top. */
+static void note_label(struct meaning *m, uint32_t number, uint32_t section)
+{
+	m->mpls_label_stack_depth = number + 1;
+	switch (number) {
+	case 0:
+		m->mpls_top_label_stack_section = section;
+		break;
+	case 1:
+		m->mpls_label_stack_section2 = section;
+		break;
+	case 2:
+		m->mpls_label_stack_section3 = section;
+		break;
+	}
+}
+
 /* RFC 3032 2.1: the S bit is the lowest of the third octet. RFC 4928 3 for what the first nibble tells. */
-static uint32_t read_mpls(const struct reading *r, uint32_t at, uint32_t *type)
+static uint32_t read_mpls(const struct reading *r, struct meaning *m, uint32_t at, uint32_t *type)
 {
 	uint32_t labels = 0, bottom = 0;
 
 	*type = 0;
-	while (!bottom && labels++ < MOST_LABELS) {
+	while (!bottom && labels < MOST_LABELS) {
 		if (!there(r, at, 4))
 			return UINT32_MAX;
+		note_label(m, labels++, two(r, at) << 8 | octet(r, at + 2));
 		bottom = octet(r, at + 2) % 2;
 		at += 4;
 	}
@@ -138,7 +141,7 @@ static uint32_t read_to_network(const struct reading *r, struct meaning *m, uint
 	if (at != UINT32_MAX && *type == 0x8864)
 		at = read_pppoe(r, at, type);
 	if (at != UINT32_MAX && (*type == 0x8847 || *type == 0x8848))
-		at = read_mpls(r, at, type);
+		at = read_mpls(r, m, at, type);
 	return at;
 }
 
@@ -164,7 +167,11 @@ static uint32_t read_ipv4(const struct reading *r, struct meaning *m, uint32_t a
 	m->octets = total;
 	m->headers_length = header;
 	m->class_of_service = octet(r, at + 1);
-	m->later_fragment = two(r, at + 6) % 8192 != 0;
+	m->fragment_identification = two(r, at + 4);
+	m->fragment_flags = octet(r, at + 6) & 0x60; /* IANA 197: the first bit is 0 */
+	m->fragment_offset = two(r, at + 6) % 8192;
+	m->later_fragment = m->fragment_offset != 0;
+	m->ipv4_options = ipv4_options_seen(r, at + 20, at + header);
 	m->ttl = octet(r, at + 8);
 	m->protocol = octet(r, at + 9);
 	memcpy(m->source, r->frame + at + 12, 4);
@@ -187,6 +194,27 @@ static uint32_t extension_length(const struct reading *r, uint32_t kind, uint32_
 	default:
 		return 0;
 	}
+}
+
+/* RFC 8200 4.5: `begin` is where the IPv6 header does. */
+static void read_fragment(const struct reading *r, struct meaning *m, uint32_t begin, uint32_t at)
+{
+	m->later_fragment = two(r, at + 2) / 8 != 0;
+	if (!there(r, at, 8) || at + 8 > begin + m->octets)
+		return;
+	m->fragment_offset = two(r, at + 2) / 8;
+	m->fragment_flags = two(r, at + 2) % 2 ? 0x20 : 0; /* where IPv4 has "more fragments" */
+	m->fragment_identification = four(r, at + 4);
+}
+
+/* RFC 2675 2: eight octets with the one option and nothing else, before TCP. */
+static int has_jumbo_option(const struct reading *r, uint32_t network_at)
+{
+	uint32_t at = network_at + 40;
+
+	if (!r->segment_size || octet(r, network_at) / 16 != 6 || two(r, network_at + 4) || octet(r, network_at + 6))
+		return 0;
+	return there(r, at, 8) && octet(r, at) == 6 && octet(r, at + 1) == 0 && two(r, at + 2) == 0xc204;
 }
 
 /* RFC 8200 3 and 4. Behind the Fragment header of a later fragment comes the middle of something. */
@@ -215,10 +243,14 @@ static uint32_t read_ipv6(const struct reading *r, struct meaning *m, uint32_t a
 		if (!step)
 			break;
 		if (m->protocol == 44)
-			m->later_fragment = two(r, at + 2) / 8 != 0;
+			read_fragment(r, m, begin, at);
+		if (seen || !has_jumbo_option(r, begin))
+			m->ipv6_extension_headers |= extension_header_seen(m->protocol, m->later_fragment);
 		m->protocol = octet(r, at);
 		at += step;
 	}
+	if (!m->later_fragment && (m->protocol == 50 || m->protocol == 108 || m->protocol == 135))
+		m->ipv6_extension_headers |= extension_header_seen(m->protocol, 0);
 	m->headers_length = at - begin;
 	return at;
 }
@@ -240,6 +272,7 @@ static void read_transport(const struct reading *r, struct meaning *m, uint32_t 
 			m->tcp_flags = octet(r, at + 13);
 			m->headers_length += octet(r, at + 12) / 16 * 4;
 		}
+		read_tcp(r, m, at, end);
 		read_ports(r, m, at, end);
 		break;
 	case 17:
@@ -348,16 +381,6 @@ static void read_tunnel(const struct reading *r, struct meaning *m, uint32_t at,
 		m->headers_length = inner + header + transport - network_at;
 }
 
-/* RFC 2675 2: eight octets with the one option and nothing else, before TCP. */
-static int has_jumbo_option(const struct reading *r, uint32_t network_at)
-{
-	uint32_t at = network_at + 40;
-
-	if (octet(r, network_at) / 16 != 6 || two(r, network_at + 4) || octet(r, network_at + 6) || !there(r, at, 8))
-		return 0;
-	return octet(r, at) == 6 && octet(r, at + 1) == 0 && two(r, at + 2) == 0xc204;
-}
-
 /* Every segment of a GSO packet repeats the headers, and the frame has them once. */
 static void spread(const struct reading *r, struct meaning *m, uint32_t network_at, uint32_t payload_at)
 {
@@ -373,22 +396,28 @@ static void spread(const struct reading *r, struct meaning *m, uint32_t network_
 		m->octets = length - m->dropped + (r->segments - 1) * m->headers_length;
 }
 
-/* Where a tunnel's payload begins, of which type it is; UINT32_MAX where that cannot be told. */
+/* Where a tunnel's payload begins, its type, and the tunnel's numbers; UINT32_MAX where that cannot be told. */
 struct place {
 	uint32_t at;
 	uint32_t type;
+	enum tunnel_technology technology;
+	uint32_t gre_key;
+	uint32_t teid;
+	uint64_t segment_id;
 };
 
-static const struct place nowhere = { UINT32_MAX, 0 };
+static const struct place nowhere = { .at = UINT32_MAX };
 
 /* 3GPP TS 29.281 5.1 and 5.2. The sequence number, N-PDU number and next type are all there if any of them is used. */
 static struct place inside_gtp(const struct reading *r, uint32_t at)
 {
+	struct place inner = { .technology = TUNNEL_GTPU };
 	uint32_t flags, next = 0, extensions = 0, length;
 
 	if (!there(r, at, 8) || octet(r, at) / 16 != 3 || octet(r, at + 1) != 255)
 		return nowhere;
 	flags = octet(r, at) % 8;
+	inner.teid = four(r, at + 4);
 	at += 8;
 	if (flags) {
 		if (!there(r, at, 4))
@@ -407,13 +436,57 @@ static struct place inside_gtp(const struct reading *r, uint32_t at)
 	}
 	if (next || !there(r, at, 1))
 		return nowhere;
-	return (struct place){ at, octet(r, at) / 16 == 4 ? 0x0800 : octet(r, at) / 16 == 6 ? 0x86dd : 0 };
+	inner.at = at;
+	inner.type = octet(r, at) / 16 == 4 ? 0x0800 : octet(r, at) / 16 == 6 ? 0x86dd : 0;
+	return inner;
 }
 
-/* RFC 7348 5, RFC 8926 3.4, RFC 4380 5.1.1. Of what begins with 0001 the rest is an authentication, and then IPv6. */
+/* RFC 7348 5. Kind 1 of layer2SegmentId is VXLAN. */
+static struct place inside_vxlan(const struct reading *r, uint32_t at)
+{
+	if (!there(r, at, 8) || !(octet(r, at) & 8))
+		return nowhere;
+	return (struct place){
+		.at = at + 8,
+		.type = 0x6558,
+		.technology = TUNNEL_VXLAN,
+		.segment_id = 0x0100000000000000 + four(r, at + 4) / 256,
+	};
+}
+
+/* RFC 8926 3.4 */
+static struct place inside_geneve(const struct reading *r, uint32_t at)
+{
+	uint32_t length;
+
+	if (!there(r, at, 8) || octet(r, at) >= 64)
+		return nowhere;
+	length = 8 + octet(r, at) * 4;
+	if (!there(r, at, length))
+		return nowhere;
+	return (struct place){ .at = at + length, .type = two(r, at + 2), .technology = TUNNEL_GENEVE };
+}
+
+/* RFC 2890 2; RFC 7637 3.2: with a key and nothing else before Ethernet it is NVGRE, kind 2 of layer2SegmentId. */
+static struct place inside_gre(const struct reading *r, uint32_t at)
+{
+	struct place inner = { .technology = TUNNEL_GRE };
+	uint32_t length = gre_length(r, at, &inner.type);
+
+	if (!length)
+		return nowhere;
+	inner.at = at + length;
+	if (octet(r, at) & 0x20)
+		inner.gre_key = four(r, at + (octet(r, at) & 0x80 ? 8 : 4));
+	if (inner.type == 0x6558 && (octet(r, at) & 0xb0) == 0x20)
+		inner.segment_id = 0x0200000000000000 + inner.gre_key / 256;
+	return inner;
+}
+
+/* By their ports; RFC 4380 5.1.1: of what begins with 0001 the rest is an authentication, and then IPv6. */
 static struct place inside_udp(const struct reading *r, uint32_t at)
 {
-	uint32_t from, to, length;
+	uint32_t from, to;
 
 	if (!there(r, at, 8))
 		return nowhere;
@@ -421,13 +494,9 @@ static struct place inside_udp(const struct reading *r, uint32_t at)
 	to = two(r, at + 2);
 	at += 8;
 	if (to == 4789)
-		return there(r, at, 8) && octet(r, at) & 8 ? (struct place){ at + 8, 0x6558 } : nowhere;
-	if (to == 6081) {
-		if (!there(r, at, 8) || octet(r, at) >= 64)
-			return nowhere;
-		length = 8 + octet(r, at) * 4;
-		return there(r, at, length) ? (struct place){ at + length, two(r, at + 2) } : nowhere;
-	}
+		return inside_vxlan(r, at);
+	if (to == 6081)
+		return inside_geneve(r, at);
 	if (to == 2152)
 		return inside_gtp(r, at);
 	if (to != 3544 && from != 3544)
@@ -435,26 +504,28 @@ static struct place inside_udp(const struct reading *r, uint32_t at)
 	if (!there(r, at, 2))
 		return nowhere;
 	if (two(r, at) == 0)
-		return there(r, at, 8) ? (struct place){ at + 8, 0x86dd } : nowhere;
-	return (struct place){ at, 0x86dd };
+		at += 8;
+	if (!there(r, at, 0))
+		return nowhere;
+	return (struct place){ .at = at, .type = 0x86dd, .technology = TUNNEL_TEREDO };
 }
 
 /* IEEE 802.3 3.2 in a tunnel: two tags at most are stepped over. */
-static struct place inside_frame(const struct reading *r, uint32_t at)
+static struct place inside_frame(const struct reading *r, struct place frame)
 {
-	uint32_t type, tags = 0;
+	uint32_t tags = 0;
 
-	if (!there(r, at, 14))
+	if (!there(r, frame.at, 14))
 		return nowhere;
-	type = two(r, at + 12);
-	at += 14;
-	while ((type == 0x8100 || type == 0x88a8) && tags++ < MOST_TAGS) {
-		if (!there(r, at, 4))
+	frame.type = two(r, frame.at + 12);
+	frame.at += 14;
+	while ((frame.type == 0x8100 || frame.type == 0x88a8) && tags++ < MOST_TAGS) {
+		if (!there(r, frame.at, 4))
 			return nowhere;
-		type = two(r, at + 2);
-		at += 4;
+		frame.type = two(r, frame.at + 2);
+		frame.at += 4;
 	}
-	return (struct place){ at, type };
+	return frame;
 }
 
 /* The payload of an IP packet that is neither a fragment nor protected; `protocol` is set with it. */
@@ -515,23 +586,19 @@ static int is_packet(const struct reading *r, struct place inner, uint32_t room)
 /* One tunnel further, or nowhere. */
 static struct place step_into(const struct reading *r, struct place outer)
 {
-	uint32_t protocol = 0, length = 0, at = payload_of(r, outer, &protocol, &length), type;
+	uint32_t protocol = 0, length = 0, at = payload_of(r, outer, &protocol, &length);
 	struct place inner = nowhere;
 
 	if (at == UINT32_MAX)
 		return nowhere;
-	if (protocol == 4 || protocol == 41) {
-		inner = (struct place){ at, protocol == 4 ? 0x0800 : 0x86dd };
-	} else if (protocol == 47) {
-		uint32_t header = gre_length(r, at, &type);
-
-		if (header)
-			inner = (struct place){ at + header, type };
-	} else if (protocol == 17) {
+	if (protocol == 4 || protocol == 41)
+		inner = (struct place){ .at = at, .type = protocol == 4 ? 0x0800 : 0x86dd, .technology = TUNNEL_IP };
+	else if (protocol == 47)
+		inner = inside_gre(r, at);
+	else if (protocol == 17)
 		inner = inside_udp(r, at);
-	}
 	if (inner.at != UINT32_MAX && inner.type == 0x6558)
-		inner = inside_frame(r, inner.at);
+		inner = inside_frame(r, inner);
 	if (inner.at == UINT32_MAX || inner.at > 4095)
 		return nowhere;
 	if (!r->segment_size && length < inner.at - outer.at)
@@ -539,7 +606,29 @@ static struct place step_into(const struct reading *r, struct place outer)
 	return is_packet(r, inner, length - (inner.at - outer.at)) ? inner : nowhere;
 }
 
-static struct place innermost(const struct reading *r, struct place outer)
+/* The addresses between which the packet is tunnelled. */
+static void note_outer(const struct reading *r, struct meaning *m, struct place outer)
+{
+	const uint8_t *header = r->frame + outer.at;
+
+	m->tunnel_ip_version = outer.type == 0x0800 ? 4 : 6;
+	memcpy(m->tunnel_source, header + (outer.type == 0x0800 ? 12 : 8), outer.type == 0x0800 ? 4 : 16);
+	memcpy(m->tunnel_destination, header + (outer.type == 0x0800 ? 16 : 24), outer.type == 0x0800 ? 4 : 16);
+}
+
+static void note_tunnel(struct meaning *m, struct place inner)
+{
+	if (!m->tunnel_technology)
+		m->tunnel_technology = inner.technology;
+	if (!m->layer2_segment_id)
+		m->layer2_segment_id = inner.segment_id;
+	if (!m->gre_key)
+		m->gre_key = inner.gre_key;
+	if (!m->gtpu_teid)
+		m->gtpu_teid = inner.teid;
+}
+
+static struct place innermost(const struct reading *r, struct meaning *m, struct place outer)
 {
 	uint32_t depth;
 	struct place inner;
@@ -548,6 +637,9 @@ static struct place innermost(const struct reading *r, struct place outer)
 		inner = step_into(r, outer);
 		if (inner.at == UINT32_MAX)
 			break;
+		if (depth == 0)
+			note_outer(r, m, outer);
+		note_tunnel(m, inner);
 		outer = inner;
 	}
 	return outer;
@@ -565,7 +657,7 @@ struct meaning read_packet(const struct reading *reading)
 		return meaning;
 	}
 	if (reading->inside) {
-		struct place found = innermost(reading, (struct place){ at, type });
+		struct place found = innermost(reading, &meaning, (struct place){ .at = at, .type = type });
 
 		at = found.at;
 		type = found.type;
@@ -576,6 +668,7 @@ struct meaning read_packet(const struct reading *reading)
 		return meaning;
 	if (!meaning.later_fragment)
 		read_transport(reading, &meaning, payload, at + meaning.octets);
+	count_flags(&meaning, reading->segments);
 	spread(reading, &meaning, at, payload);
 	return meaning;
 }

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kernel.frames import (
+    ARP,
     DCCP,
+    ESP,
     GRE,
     HOP_BY_HOP,
     ICMP,
@@ -24,6 +26,7 @@ from kernel.frames import (
     UDP,
     UDPLITE,
     ethernet,
+    fragment,
     ipv4,
     ipv6,
     mpls,
@@ -31,9 +34,10 @@ from kernel.frames import (
     pppoe,
     tcp,
 )
-from kernel.inner import INNER4, INNER6, INSIDE, OUTSIDE, gtp, outer4
+from kernel.inner import INNER4, INNER6, INSIDE, OUTSIDE, gtp, keyed, outer4
 from kernel.packets import CUT, ENCAPSULATIONS, LINK_LAYER, PACKETS
-from kernel.tunnels import BIG_TCP, IP_IN_IP, IPV6_IN_IP, OTHERS, TUNNELS, UNKNOWN, jumbo
+from kernel.test_details import CASES, tcp_syn
+from kernel.tunnels import BIG_TCP, IP_IN_IP, IPV6_IN_IP, OTHERS, TEB, TUNNELS, UNKNOWN, jumbo
 from xflowd.edge.capture import CaptureError, ethernet_frame, packets
 
 MOST_OCTETS = 2300  # two extension headers of the greatest length
@@ -42,9 +46,10 @@ _HEADERS = 96  # octets of a packet from the captures: what it carries says noth
 _OUTER_OCTETS = 34  # of the shortest headers before a tunnel's
 _CUT_WITHIN = 110  # octets: the longest headers of a tunnel
 _SEGMENT = 500
+MOBILITY, COMPRESSION = 135, 108  # IP protocol numbers
 _TWO_SEGMENTS = bytes(_SEGMENT + 100)
 #: enum input_bit of target.c
-_NO_LINK_LAYER, _TAG_TAKEN, _GSO, _IPV6, _OTHER, _INSIDE = 1, 2, 4, 8, 16, 32
+_NO_LINK_LAYER, _TAG_TAKEN, _GSO, _IPV6, _OTHER, _INSIDE, _CHANGED = 1, 2, 4, 8, 16, 32, 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +97,7 @@ def bank() -> list[Seed]:
     whole = [Seed(packet.frame) for packet in known]
     whole += [Seed(frame) for frame in _repeated()]
     whole += [Seed(packet.frame) for packet in (*INSIDE, *OUTSIDE)]
-    whole += [Seed(frame) for frame in (*_cut(), *_odd())]
+    whole += [Seed(frame) for frame in (*_cut(), *_odd(), *_detailed())]
     types = {kind.to_bytes(2, "big"): kind for kind in (IPV4, IPV6, MPLS)}
     bare = [Seed(packet.network, types[packet.link[12:]]) for packet in known if packet.link[12:] in types]
     return [seed for seed in whole + bare if len(seed.packet) <= MOST_OCTETS]
@@ -131,6 +136,41 @@ def _odd() -> Iterator[bytes]:
             yield version
             yield version + bytes(3)
     yield (six + ipv6(IPV6_IN_IP, INNER6, options_header(HOP_BY_HOP)))[: 14 + 40 + 2]
+
+
+def _detailed() -> Iterator[bytes]:
+    """What is kept beside a slot, and what only looks like it: behind the packet's own length there is padding."""
+    four, six, syn = ethernet(IPV4), ethernet(IPV6), tcp_syn(b"\3\3\7\1", 0)
+    for _, frames, _ in CASES:
+        yield from frames
+    for length in range(len(syn)):
+        yield four + ipv4(TCP, syn, total_length=20 + length)
+        yield six + ipv6(TCP, syn, options_header(HOP_BY_HOP), payload_length=8 + length)
+    for kind in (*range(32), 0x5E, 0x7E, 0x94, 0xDE):
+        yield four + ipv4(UDP, bytes(8), options=bytes([kind, 2, 1, 0]))
+    yield four + ipv4(UDP, bytes(8), options=b"\1\1\1\7")
+    for options in (b"\3\4\7\0", b"\2\0\0\0", b"\1\1\1\2", b"\1\1\3\3", b"\1" * 40):
+        yield four + ipv4(TCP, tcp_syn(options, 0))
+    for length in (4, 8):
+        yield six + ipv6(UDP, bytes(8), fragment(3, True), payload_length=length)
+    for last in (MOBILITY, ESP, COMPRESSION):
+        yield six + ipv6(last, bytes(8))
+    yield outer4(GRE, keyed(0xB000, TEB, four + INNER4))
+    yield outer4(GRE, keyed(0x2000, IPV4, outer4(GRE, keyed(0x2000, IPV4, INNER4))[14:]))
+    yield outer4(UDP, gtp(outer4(UDP, gtp(INNER4))[14:]))
+
+
+def changed_inputs() -> Iterator[bytes]:
+    """Inputs of which the frame is another when the details are read than it was before: cut, or an octet of it."""
+    arp = ethernet(ARP) + bytes(28)
+    for frame, step in [(frames[0], 1) for _, frames, _ in CASES] + [(packet.frame, 4) for packet in INSIDE]:
+        for length in range(14, min(len(frame), _CUT_WITHIN), step):
+            yield struct.pack(">BBHH", _CHANGED | _INSIDE, 0, 0, length) + frame
+    for length in (20, len(arp)):
+        yield struct.pack(">BBHH", _CHANGED, 0, 0, length) + arp
+    for packet in ENCAPSULATIONS:
+        for place in range(12, min(len(packet.frame), 60)):
+            yield struct.pack(">BBHH", _CHANGED, 0x11, 0, place) + packet.frame
 
 
 def of_captures(files: Iterable[Path]) -> list[Seed]:

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * libFuzzer's target. An input is six octets that say how the packet comes to its hook, and the packet:
- *   0    enum input_bit
+ *   0    bits of enum input_bit
  *   1    segments of a GSO packet
  *   2-3  and their payload
  *   4-5  TCI of a VLAN tag taken off before; of a GSO packet also how many octets of it cannot be read
@@ -22,6 +22,7 @@ enum input_bit {
 	INPUT_IPV6 = 8, /* the type of a packet without link layer */
 	INPUT_INSIDE = 32, /* inner headers count */
 	INPUT_OTHER = 16, /* neither: MPLS, or what is not known */
+	INPUT_CHANGED = 64, /* before the details: its octet TCI by octet 1 of the input, or by 0: it ends there */
 };
 
 #define ETHERNET_AT 6
@@ -65,6 +66,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	};
 	if (data[0] & INPUT_GSO)
 		add_segments(&reading, data);
+	if (data[0] & INPUT_CHANGED)
+		note_changed_packet(&reading, reading.tci, data[1]);
 	parsed = parse_packet(&reading);
 	reference = read_packet(&reading);
 	if (same_meaning(&parsed, &reference))
