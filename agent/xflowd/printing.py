@@ -8,6 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from xflowd.config.flowkey import FlowKey, zeroed
 from xflowd.edge.terminal import Columns, JsonLines, Table, terminal_size
 from xflowd.exporting.catalogue import DEFAULT_WORD, IP_VERSIONS, fields_text
 from xflowd.exporting.clock import message_clock
@@ -38,6 +39,11 @@ class Printer:
         self._templates = {version: _template(version, elements or (DEFAULT_WORD,)) for version in IP_VERSIONS}
         self.sampling_interval = 1
         self.portion = _PORTION
+
+    def know_key(self, key: FlowKey) -> None:
+        """By what flows are told apart: what is left out is not known."""
+        if isinstance(self._output, Table):
+            self._output.with_types = not {"icmpTypeCodeIPv4", "icmpTypeCodeIPv6"} & zeroed(key)
 
     @property
     def closed(self) -> bool:

@@ -115,7 +115,9 @@ class Replay:
 def run(path: str, config: Config, style: str) -> int:
     """Replay a capture to the configuration's collectors, or to the terminal. The exit code."""
     collectors = [CollectorSink(one, config.sampling, bytearray(one.queue)) for one in config.collectors]
-    sinks: list[Sink] = list(collectors) or [Printer(style, _INTERFACE, config.elements)]
+    printer = Printer(style, _INTERFACE, config.elements)
+    printer.know_key(config.meter.key)
+    sinks: list[Sink] = list(collectors) or [printer]
     for collector in collectors:
         collector.interfaces = _INTERFACE
         if not collector.ready(Instant(0, 0)):

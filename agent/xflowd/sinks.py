@@ -37,7 +37,7 @@ class Sinks:
         """
         self._lasting, self._style, self._names = lasting, style, names
         self._printer: Printer | None = None
-        self._sampling, self._elements = config.sampling, config.elements
+        self._sampling, self._elements, self._key = config.sampling, config.elements, config.meter.key
         states = lasting.journal.remembered("collectors") or {}
         self.collectors = [self._collector(one, states) for one in config.collectors]
         self._drop_outboxes(states)
@@ -51,6 +51,7 @@ class Sinks:
             from xflowd.printing import Printer  # noqa: PLC0415 - for who has no collector
 
             self._printer = Printer(self._style, self._names, self._elements)
+        self._printer.know_key(self._key)
         self._printer.sampling_interval = self._sampling.rate
         return [self._printer]
 
@@ -61,6 +62,7 @@ class Sinks:
 
     def reload(self, config: Config, clock: Callable[[], Instant]) -> None:
         """A collector whose section is as before keeps its socket; one that is still the same keeps its sequence."""
+        self._key = config.meter.key
         known = {collector.config: collector for collector in self.collectors}
         leaving = [collector for one, collector in known.items() if one not in config.collectors]
         drain(leaving, clock, _LAST_WORDS_SECONDS)

@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from xflowd.config.flowkey import LEVELS
 from xflowd.edge.terminal import JsonLines, Progress, Table, terminal_size
 from xflowd.edge.terminal.cells import Records
+from xflowd.printing import Printer
 
 COUNTS = [
     ("flowStartMilliseconds", ">u8"),
@@ -315,3 +317,15 @@ def test_the_size_of_a_terminal() -> None:
     ours, theirs = os.openpty()
     with os.fdopen(ours, "wb"), os.fdopen(theirs, "w") as stream:
         assert terminal_size(stream)[0] == 80  # a terminal of no size is taken for one of 80 columns
+
+
+@pytest.mark.parametrize(("key", "shown"), [("proto", ""), ("ip", ""), ("full", ":3/13"), ("vlan", ":3/13")])
+def test_type_and_code_of_icmp_are_shown_where_the_key_has_them(
+    monkeypatch: pytest.MonkeyPatch, key: str, shown: str
+) -> None:
+    monkeypatch.setattr("sys.stdout", io.StringIO())
+    printer = Printer("table", {})
+    printer.know_key(LEVELS[key])
+    assert isinstance(printer._output, Table)
+    printer._output.write(ipv4(ICMP_FLOW))
+    assert f" 198.51.100.255{shown} " in sys.stdout.getvalue()

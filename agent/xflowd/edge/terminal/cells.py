@@ -52,8 +52,11 @@ def protocols(records: Records) -> Cells:
     return _unknown(records) if column is None else [_PROTOCOL[number & 0xFF] for number in column.tolist()]
 
 
-def endpoints(records: Records) -> tuple[Cells, Cells]:
-    """Source and destination, with ports where there are any; the second with the type and code of ICMP."""
+def endpoints(records: Records, with_types: bool = True) -> tuple[Cells, Cells]:
+    """Source and destination, with ports where there are any; the second with the type and code of ICMP.
+
+    Without `with_types` those are not known: flows are not told apart by them, and their 0 is no echo reply.
+    """
     sources = _addresses(records, "sourceIPv4Address", "sourceIPv6Address")
     destinations = _addresses(records, "destinationIPv4Address", "destinationIPv6Address")
     source_ports = _numbers(records, "sourceTransportPort")
@@ -62,7 +65,8 @@ def endpoints(records: Records) -> tuple[Cells, Cells]:
     is_icmp = np.isin(_numbers(records, "protocolIdentifier"), (ICMP, ICMPV6))
     _add_ports(sources, source_ports, have_ports & ~is_icmp)
     _add_ports(destinations, destination_ports, have_ports & ~is_icmp)
-    _add_type_and_code(destinations, records, is_icmp)
+    if with_types:
+        _add_type_and_code(destinations, records, is_icmp)
     return sources, destinations
 
 

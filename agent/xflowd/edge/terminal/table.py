@@ -59,6 +59,7 @@ class Table:
         longest = max(map(len, self._names.values()), default=0)
         self._layout = layout(width, max(_INTERFACES, 2 * longest + 1))
         self._page = max(height - 2, 1) if height else None  # room for the header and the cursor
+        self.with_types = True  # whether ICMP's types and codes are known
         self._left = 0  # lines until the next header
 
     @property
@@ -92,7 +93,9 @@ class Table:
     def _rows(self, array: cells.Records) -> Iterator[str]:
         before = _joined(self._before(array))
         after = _joined(self._after(array))
-        for left, source, destination, right in zip(before, *cells.endpoints(array), after, strict=True):
+        for left, source, destination, right in zip(
+            before, *cells.endpoints(array, self.with_types), after, strict=True
+        ):
             yield f"{left} {self._between(source, destination)} {right}".rstrip() + "\n"
 
     def _before(self, array: cells.Records) -> list[cells.Cells]:
