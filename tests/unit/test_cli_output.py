@@ -79,3 +79,14 @@ def test_what_would_do_nothing_is_told(arguments: tuple[str, ...], code: int, sa
     done = subprocess.run(call, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == code
     assert said in done.stderr
+
+
+@pytest.mark.parametrize("name", ["bench", "fuzz", "lint", "test"])
+def test_help_of_a_script_installs_nothing(name: str, tmp_path: Path) -> None:
+    """In a tree of its own, in which there is nothing to set up with."""
+    script = tmp_path / "scripts" / name
+    script.parent.mkdir()
+    script.write_bytes((Path(__file__).resolve().parents[2] / "scripts" / name).read_bytes())
+    done = subprocess.run(["bash", str(script), "--help"], capture_output=True, text=True, check=False, timeout=20)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(done.stdout.splitlines()[0]) > 20
