@@ -65,6 +65,7 @@ def _send(network: Network, *, with_ipv6: bool) -> None:
         _tell("TCP  a → b, iperf3, IPv6", traffic.tcp(network.a, network.b, B.host6, 5_000_000), "sum_sent")
     count = traffic.ping(network.a, B.host4, 10)
     print(f"demo: {'ICMP a ⇄ b, ping':26} {count.packets:>8} packets each way, {count.octets} octets of IP")
+    print("demo: below are packets of IP: headers, acknowledgements and what TCP sends again are counted too")
 
 
 def _tell(what: str, report: dict[str, Any], side: str) -> None:
