@@ -19,6 +19,7 @@ CAPTURES = HERE.parents[1] / "shared" / "captures"
 def pytest_configure() -> None:
     """A SIGTERM ends the run as a Ctrl-C does: with its namespaces torn down."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    os.unsetenv("COLUMNS")  # readline, which pytest loads, sets it behind Python's back, for all who are started
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -34,7 +34,8 @@ def command(capture: Path, *options: str, loopback: str = "down") -> list[str]:
     """In a network namespace of its own: without a route, or with the loopback alone."""
     script = f'ip link set lo {loopback}; exec "$@"'
     xflowd = [sys.executable, "-m", "xflowd", "replay", str(capture), *options, "-t", "active=10"]
-    return ["unshare", "-n", "sh", "-c", script, "sh", *xflowd]
+    # What is started in the background ignores SIGINT, and leaves that to its children.
+    return ["env", "--default-signal=INT", "unshare", "-n", "sh", "-c", script, "sh", *xflowd]
 
 
 FAILING = {
