@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import subprocess
 import time
 from dataclasses import dataclass
@@ -49,7 +50,9 @@ def replay(directory: Path) -> dict[str, float]:
     """A capture file read by each of the two; what it takes to start is in it for both."""
     capture = directory / "replay.pcap"
     write_capture(capture, _FLOWS, _REPLAYED)
-    ours = _timed([*COMMAND, "replay", "-n", "127.0.0.1:9", str(capture)])
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as unread:  # a port where nobody listens is a failure
+        unread.bind(("127.0.0.1", 0))
+        ours = _timed([*COMMAND, "replay", "-n", f"127.0.0.1:{unread.getsockname()[1]}", str(capture)])
     theirs = _timed(["softflowd", "-n", "127.0.0.1:9", "-r", str(capture)])
     return {"replay_ns_per_packet": ours / _REPLAYED * 1e9, "softflowd_replay_ns_per_packet": theirs / _REPLAYED * 1e9}
 
