@@ -15,13 +15,13 @@ import socket
 import stat
 import struct
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from xflowd.edge.asking import ControlError, connected
+from xflowd.edge.clients import Client, Clients, Limits
 
 #: Makes an answer: it gets the whole request and returns what JSON can hold. ValueError says what is wrong with the
 #: request.
@@ -42,9 +42,7 @@ LONGEST_REQUEST = 4096  # octets, with the end of the line
 MOST_CLIENTS = 32
 MOST_BUFFERED = 4 << 20  # octets of one answer; and of all that wait for their readers, before another is made
 _BACKLOG = 128
-_PATIENCE_NS = 5_000_000_000  # for a client, in all
-_PATIENCE_WHEN_FULL_NS = 500_000_000  # while others may be waiting for its place
-_PAUSE_NS = 1_000_000_000  # after a client could not be accepted
+_LIMITS = Limits(MOST_CLIENTS, 5_000_000_000, 500_000_000)
 _REQUESTS_A_TURN = 4  # the loop has flows to see to
 _TURN_NS = 20_000_000  # after this much of it no other request is read
 _PROBE_SECONDS = 1.0
@@ -52,34 +50,27 @@ _CREDENTIALS = struct.Struct("iII")  # struct ucred: process, user, group
 
 
 @dataclass(slots=True, eq=False)
-class _Client:
-    connection: socket.socket
-    since_ns: int
-    request: bytearray = field(default_factory=bytearray)
+class _Client(Client):
     answer: bytes = b""
     sent: int = 0
 
+    @property
+    def is_answered(self) -> bool:
+        return bool(self.answer)
 
-class Server:
+
+class Server(Clients[_Client]):
     """Answers at `path`. serve() is called when fileno() is readable, and about once a second besides."""
 
     def __init__(self, path: Path, answers: Answers) -> None:
         """Listen, in the place of an agent that is gone. Raises ControlError, also where one is running."""
+        listening = _listening(path)
+        super().__init__(_Client, _LIMITS)
         self.path, self._answers = path, answers
-        self.requests = 0
-        self.faults: Counter[str] = Counter()  # clients that did not get what they asked for, by reason
-        self._clients: set[_Client] = set()
         self._buffered = 0
-        self._socket = _listening(path)
+        self._listening = self._socket = listening
         self._identity = _identity(path)
-        self._selector = selectors.EpollSelector()
-        self._accepting = False
-        self._accept_from_ns = 0
         self._accept_or_not(0)
-
-    def fileno(self) -> int:
-        """One descriptor for all clients: readable when there is something to do."""
-        return self._selector.fileno()
 
     def serve(self, now_ns: int) -> None:
         """Do what can be done without waiting, and only so much that the loop goes on. `now_ns` is monotonic."""
@@ -91,74 +82,22 @@ class Server:
             if key.data is None:
                 self._accept(now_ns)
             else:
-                self._move(key.data)
+                self._move(key.data, now_ns)
         self._accept_or_not(now_ns)
-
-    def told(self) -> str:
-        """What went wrong with clients so far, in a line; empty when nothing did."""
-        return ", ".join(f"{reason} ({count:,})" for reason, count in self.faults.items())
 
     def close(self) -> None:
         """Stop answering. The socket's file goes too, unless it is another agent's by now."""
-        for client in list(self._clients):
-            self._end(client)
-        self._selector.close()
-        self._socket.close()
+        self._end_all()
+        self._listening.close()
         with contextlib.suppress(OSError):
             if _identity(self.path) == self._identity:
                 self.path.unlink()
 
-    def _accept_or_not(self, now_ns: int) -> None:
-        """Take clients while there are places. The others wait in the backlog, where they do not wake the loop."""
-        accepting = len(self._clients) < MOST_CLIENTS and now_ns >= self._accept_from_ns
-        if accepting and not self._accepting:
-            self._selector.register(self._socket, selectors.EVENT_READ)
-        elif self._accepting and not accepting:
-            self._selector.unregister(self._socket)
-        self._accepting = accepting
-
-    def _accept(self, now_ns: int) -> None:
-        while len(self._clients) < MOST_CLIENTS:
-            try:
-                connection, _ = self._socket.accept()
-            except BlockingIOError:
-                return
-            except OSError as error:  # no descriptor or memory to be had: it would be tried again without end
-                self.faults[f"not accepted: {error.strerror}"] += 1
-                self._accept_from_ns = now_ns + _PAUSE_NS
-                return
-            connection.setblocking(False)
-            client = _Client(connection, now_ns)
-            self._clients.add(client)
-            self._selector.register(connection, selectors.EVENT_READ, client)
-
-    def _end_the_slow(self, now_ns: int) -> None:
-        full = len(self._clients) >= MOST_CLIENTS
-        patience = _PATIENCE_WHEN_FULL_NS if full else _PATIENCE_NS
-        for client in [one for one in self._clients if now_ns - one.since_ns >= patience]:
-            self._end(client, "answer not taken in time" if client.answer else "no request in time")
-
     def _end(self, client: _Client, fault: str = "") -> None:
-        if fault:
-            self.faults[fault] += 1
         self._buffered -= len(client.answer)
-        self._selector.unregister(client.connection)
-        self._clients.remove(client)
-        client.connection.close()
+        super()._end(client, fault)
 
-    def _move(self, client: _Client) -> None:
-        """One step with a client whose socket is ready."""
-        try:
-            if not client.answer:
-                self._read(client)
-            if client.answer:
-                self._write(client)
-        except BlockingIOError:
-            return
-        except OSError:
-            self._end(client, "gone before the answer")
-
-    def _read(self, client: _Client) -> None:
+    def _read(self, client: _Client, now_ns: int) -> None:
         got = client.connection.recv(LONGEST_REQUEST + 1 - len(client.request))
         client.request += got
         line, end, _ = client.request.partition(b"\n")

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import selectors
 import socket
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+
+from xflowd.edge.clients import Client, Clients, Limits
 
 LONGEST_REQUEST = 8192  # octets, headers included
 MOST_CLIENTS = 16
 _BACKLOG = 64
-_PATIENCE_NS = 10_000_000_000  # for a client, in all: how long Prometheus itself waits by default
-_PATIENCE_WHEN_FULL_NS = 1_000_000_000
-_PAUSE_NS = 1_000_000_000  # after a client could not be accepted
+_LIMITS = Limits(MOST_CLIENTS, 10_000_000_000, 1_000_000_000)  # as long as Prometheus itself waits by default
 _MOVES_A_TURN = 2 * MOST_CLIENTS
 _PORTION = 1 << 18  # octets handed to the socket at once
 _REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 500: "Internal Server Error"}
@@ -34,37 +33,28 @@ class Answer:
 
 
 @dataclass(slots=True, eq=False)
-class _Client:
-    connection: socket.socket
-    since_ns: int
-    request: bytearray = field(default_factory=bytearray)
+class _Client(Client):
     parts: list[memoryview] = field(default_factory=list)  # of the answer, still to be sent
 
+    @property
+    def is_answered(self) -> bool:
+        return bool(self.parts)
 
-class Server:
+
+class Server(Clients[_Client]):
     """`pages`: path → what answers a GET; it gets the headers, names in lower case, and the monotonic time.
 
     serve() is called when fileno() is readable, and about once a second besides.
     """
 
     def __init__(self, pages: Mapping[str, Callable[[Mapping[str, str], int], Answer]]) -> None:
+        super().__init__(_Client, _LIMITS)
         self._pages = pages
-        self.requests = 0
-        self.faults: Counter[str] = Counter()  # clients that did not get what they asked for, by reason
-        self._clients: set[_Client] = set()
-        self._selector = selectors.EpollSelector()
-        self._socket: socket.socket | None = None
-        self._accepting = False
-        self._accept_from_ns = 0
 
     @property
     def address(self) -> tuple[str, int] | None:
         """Where it listens: address and port."""
         return None if self._socket is None else self._socket.getsockname()[:2]
-
-    def fileno(self) -> int:
-        """One descriptor for all clients: readable when there is something to do."""
-        return self._selector.fileno()
 
     def listen(self, made: socket.socket | None) -> None:
         """Take clients of another socket from now on, see listening(), or of none. Those that are there stay."""
@@ -85,66 +75,10 @@ class Server:
                 self._move(key.data, now_ns)
         self._accept_or_not(now_ns)
 
-    def told(self) -> str:
-        """What went wrong with clients so far, in a line; empty when nothing did."""
-        return ", ".join(f"{reason} ({count:,})" for reason, count in self.faults.items())
-
     def close(self) -> None:
         """Stop answering."""
         self.listen(None)
-        for client in list(self._clients):
-            self._end(client)
-        self._selector.close()
-
-    def _accept_or_not(self, now_ns: int) -> None:
-        """Take clients while there are places. The others wait in the backlog, where they do not wake the loop."""
-        if self._socket is None:
-            return
-        accepting = len(self._clients) < MOST_CLIENTS and now_ns >= self._accept_from_ns
-        if accepting and not self._accepting:
-            self._selector.register(self._socket, selectors.EVENT_READ)
-        elif self._accepting and not accepting:
-            self._selector.unregister(self._socket)
-        self._accepting = accepting
-
-    def _accept(self, now_ns: int) -> None:
-        while self._socket is not None and len(self._clients) < MOST_CLIENTS:
-            try:
-                connection, _ = self._socket.accept()
-            except (BlockingIOError, ConnectionAbortedError):
-                return
-            except OSError as error:  # no descriptor or memory to be had: it would be tried again without end
-                self.faults[f"not accepted: {error.strerror}"] += 1
-                self._accept_from_ns = now_ns + _PAUSE_NS
-                return
-            connection.setblocking(False)
-            client = _Client(connection, now_ns)
-            self._clients.add(client)
-            self._selector.register(connection, selectors.EVENT_READ, client)
-
-    def _end_the_slow(self, now_ns: int) -> None:
-        patience = _PATIENCE_WHEN_FULL_NS if len(self._clients) >= MOST_CLIENTS else _PATIENCE_NS
-        for client in [one for one in self._clients if now_ns - one.since_ns >= patience]:
-            self._end(client, "answer not taken in time" if client.parts else "no request in time")
-
-    def _end(self, client: _Client, fault: str = "") -> None:
-        if fault:
-            self.faults[fault] += 1
-        self._selector.unregister(client.connection)
-        self._clients.remove(client)
-        client.connection.close()
-
-    def _move(self, client: _Client, now_ns: int) -> None:
-        """One step with a client whose socket is ready."""
-        try:
-            if not client.parts:
-                self._read(client, now_ns)
-            if client.parts:
-                self._write(client)
-        except BlockingIOError:
-            return
-        except OSError:
-            self._end(client, "gone before the answer")
+        self._end_all()
 
     def _read(self, client: _Client, now_ns: int) -> None:
         got = client.connection.recv(LONGEST_REQUEST + 1 - len(client.request))
