@@ -134,15 +134,13 @@ class Sparing(logging.Filter):
         return [_record(level, _summed(text, count)) for (level, text), count in kept]
 
 
-_sparing = Sparing()
-
-
 def begin(stream: TextIO | None = None, environment: Mapping[str, str] = os.environ) -> None:
     """Log to standard error: as the journal wants it where that reads it, and plainly for anybody else."""
     stream = stream or sys.stderr
     handler = logging.StreamHandler(stream)
     is_journal = behind(stream, environment)
     handler.setFormatter(_ForJournal() if is_journal else _Plain())
+    handler.addFilter(Sparing())
     _install(handler)
     if is_journal:
         sys.excepthook = _tell_fault
@@ -150,15 +148,20 @@ def begin(stream: TextIO | None = None, environment: Mapping[str, str] = os.envi
 
 def to_syslog(path: Path = DEV_LOG) -> None:
     """From now on to syslog, and to where it went before what that does not take. Raises OSError."""
-    _install(Syslog(path, logging.getLogger().handlers[0]))
+    before = logging.getLogger().handlers[0]
+    handler = Syslog(path, before)
+    for spared in before.filters:  # what was said within the last minute was said there
+        handler.addFilter(spared)
+    _install(handler)
     sys.excepthook = _tell_fault
 
 
 def catch_up(now_ns: int) -> None:
     """Say how often what was kept back would have been said. To be called each second or so."""
-    for record in _sparing.due(now_ns):
-        for handler in logging.getLogger().handlers:
-            handler.emit(record)
+    for handler in logging.getLogger().handlers:
+        for sparing in (each for each in handler.filters if isinstance(each, Sparing)):
+            for record in sparing.due(now_ns):
+                handler.emit(record)
 
 
 def fail(text: object) -> None:
@@ -187,7 +190,6 @@ def _install(handler: logging.Handler) -> None:
     root = logging.getLogger()
     for earlier in root.handlers[:]:
         root.removeHandler(earlier)
-    handler.addFilter(_sparing)
     root.addHandler(handler)
     root.setLevel(logging.INFO)
 

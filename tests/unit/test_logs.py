@@ -20,19 +20,6 @@ SECOND = 10**9
 NEWS = logging.getLogger("xflowd.test")
 
 
-@pytest.fixture(autouse=True)
-def _as_before() -> Iterator[None]:
-    """The root logger and what is done with faults are everybody's."""
-    root, hook = logging.getLogger(), sys.excepthook
-    handlers, level = root.handlers[:], root.level
-    root.handlers = []
-    yield
-    for handler in root.handlers:
-        handler.close()
-    root.handlers, sys.excepthook = handlers, hook
-    root.setLevel(level)
-
-
 @pytest.fixture
 def syslog(tmp_path: Path) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
@@ -127,6 +114,30 @@ def test_the_same_line_is_kept_back_whoever_says_it() -> None:
     assert stream.getvalue().count("an answer") == 1_000
     logs.catch_up(2**62)
     assert "collector filtered in full: down, 1 (999 times more in the last minute)\n" in stream.getvalue()
+
+
+def test_what_was_kept_back_is_told_where_it_was_kept_back() -> None:
+    """Not to whoever else listens, nor where logging began anew."""
+    first, second = io.StringIO(), io.StringIO()
+    logs.begin(first, {})
+    for _ in range(2):
+        NEWS.warning("down")
+    logs.begin(second, {})
+    other = logging.StreamHandler(second)
+    logging.getLogger().addHandler(other)
+    logs.catch_up(2**62)
+    assert (first.getvalue(), second.getvalue()) == ("down\n", "")
+
+
+def test_a_minute_goes_on_where_logging_goes_over_to_syslog(syslog: socket.socket) -> None:
+    stream = io.StringIO()
+    logs.begin(stream, {})
+    NEWS.warning("down")
+    logs.to_syslog(Path(syslog.getsockname()))
+    NEWS.warning("down")
+    logs.catch_up(2**62)
+    assert syslog.recv(1000).decode().endswith("down (once more in the last minute)")
+    assert stream.getvalue() == "down\n"
 
 
 # Where to
