@@ -4,6 +4,7 @@
 #define XFLOWD_KEY_BPF_H
 
 #include "flow.h"
+#include "hook.bpf.h"
 #include "maps.bpf.h"
 #include "packet.bpf.h"
 
@@ -85,6 +86,32 @@ static __always_inline void mask_extended(struct flow_key *key)
 
 	word[EXTENDED_WORD] &= config.extended_mask[0];
 	word[EXTENDED_WORD + 1] &= config.extended_mask[1];
+}
+
+/* The frame is found again from the context: the verifier need not carry a pointer to it through all that lies between. */
+static __always_inline void copy_macs(void *ctx, enum hook hook, struct flow_key *key)
+{
+	struct ethhdr *ethernet = frame_of(ctx, hook);
+
+	if (hook == HOOK_SKB_NETWORK || (void *)(ethernet + 1) > end_of(ctx, hook))
+		return;
+	__builtin_memcpy(key->source_mac_address, ethernet->h_source, ETH_ALEN);
+	__builtin_memcpy(key->destination_mac_address, ethernet->h_dest, ETH_ALEN);
+}
+
+/* The key as it is configured. What is read anew of the frame is read where it is wanted only. */
+static __always_inline void finish_key(void *ctx, enum hook hook, struct packet *packet, struct flow_key *key)
+{
+	if (config.key_fields == KEY_USUAL)
+		return;
+	if (!way_is_in_key())
+		packet->way = way_of(key);
+	mask_key(key, packet->class_of_service);
+	if (!key_is_extended())
+		return;
+	copy_macs(ctx, hook, key);
+	key->flow_label_ipv6 = packet->flow_label;
+	mask_extended(key);
 }
 
 /* `kept` is a slot's: of its extended part only the masked bits belong to the key. */

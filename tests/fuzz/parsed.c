@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * ebpf/parse.bpf.h and ebpf/details.bpf.h as the hooks in meter.bpf.c call them. A file of its own, because the edges
+ * ebpf/parse.bpf.h and ebpf/details.bpf.h as note.bpf.h and walk.bpf.h call them. A file of its own, because the edges
  * that the fuzzer has reached are counted here alone.
  */
 #include <stdlib.h>
@@ -86,7 +86,7 @@ static struct meaning as_meaning(const struct packet *packet, const struct flow_
 	return meaning;
 }
 
-/* As count_segments() and read_tunnel() in meter.bpf.c have it. */
+/* As count_segments() and read_tunnel() in segments.bpf.h have it. */
 static void add_segments(struct packet *packet, const struct flow_key *key, const struct reading *reading)
 {
 	uint32_t offset = tunnel_offset(packet, key), length = 0;
@@ -123,7 +123,7 @@ static uint32_t look_inside(struct packet *packet, uint32_t from, const struct r
 	return deeper == FOUND_NOTHING ? there : deeper;
 }
 
-/* As parse() and find_network() in meter.bpf.c have it. */
+/* As parse() and find_network() in walk.bpf.h have it. */
 static enum packet_outcome parse(struct packet *packet, struct flow_key *key, const struct reading *reading)
 {
 	__be16 type = bpf_htons(reading->ether_type);
@@ -148,7 +148,7 @@ static enum packet_outcome parse(struct packet *packet, struct flow_key *key, co
 	return parse_network(packet, key, there >> FOUND_TYPE, ALIGNED_TO_TWO);
 }
 
-/* As detail_of_first() and detail_of_each() in meter.bpf.c have it, with all groups. */
+/* As detail_of_first() and detail_of_each() in note.bpf.h have it, with all groups. */
 static void note_details(void *frame, void *end, const struct packet *packet, const struct flow_key *key,
 			 struct flow_detail *detail)
 {
