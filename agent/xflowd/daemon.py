@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import logging
-import os
 import socket
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 
 from xflowd import logs, loop
 from xflowd.answering import answers
 from xflowd.collectors import CollectorSink
-from xflowd.config import Config, ConfigError, Meter, Sampling, SamplingMode, doubtful, is_pattern, unmatched
+from xflowd.config import Config, ConfigError, Meter, doubtful, is_pattern, unmatched
 from xflowd.config.problem import shown
-from xflowd.edge import instance, network, privileges
+from xflowd.edge import instance, network
 from xflowd.edge.asking import ControlError
 from xflowd.edge.clock import Clock
 from xflowd.edge.control import Server
-from xflowd.edge.kernel import Kernel
 from xflowd.edge.loading import LoadOptions
 from xflowd.edge.notify import Supervisor
 from xflowd.edge.signals import Signals
@@ -35,8 +32,9 @@ from xflowd.notices import counted
 from xflowd.observing import ObservationPoints, buckets
 from xflowd.pipeline import Pipeline
 from xflowd.reporting import Baselines
+from xflowd.rights import lessen_rights, require
 from xflowd.routes import Routes
-from xflowd.settings import StartError, load_options, metered, timeouts, with_default_interface
+from xflowd.settings import StartError, load_options, metered, sampling, timeouts, with_default_interface
 from xflowd.sinks import Sinks
 from xflowd.summary import not_metered, summary
 from xflowd.systems import Systems, fault
@@ -62,7 +60,7 @@ class Agent:
         present = network.interfaces()
         self._networks = Networks()
         self.config, self._named = self._with_networks(config)
-        _require(self.config)
+        require(self.config)
         self._warn(present)
         self.routes, self.systems = Routes(), Systems()
         self._held.callback(self.routes.close)
@@ -230,7 +228,8 @@ class Agent:
         self._know(_names(present))
         self.control = _control_server(self)
         self._held.callback(self.control.close)
-        self._lessen_rights()  # before the first thread, which the first name to be looked up starts
+        # Before the first thread, which the first name to be looked up starts.
+        lessen_rights(self.config.agent, self._lasting.pins, (self.control.path, self.control.path.parent))
         self._read_systems()
         if self._lasting.found:
             self.sinks.wait_for_names(self.clock.now)
@@ -264,7 +263,7 @@ class Agent:
         for table, after in pairwise(list(self._tables)):
             table.kernel.wait_grace_period()
             self.points.carry_over(table.kernel)
-            self.sinks.resample(_sampling(table.kernel))
+            self.sinks.resample(sampling(table.kernel.options))
             self.pipeline.recover(now)
             self.pipeline.flush(now)
             self.sinks.resample(self.config.sampling)
@@ -284,25 +283,6 @@ class Agent:
 
     def _in_table(self) -> str:
         return counted(int(np.count_nonzero(self._tables[-1].kernel.slots["state"])), "flow")
-
-    def _lessen_rights(self) -> None:
-        """What is pinned and the socket belong to the user from now on, so that the agent can clean up after itself.
-
-        To root too, where no user is named: without its rights it may not open what another user's agent has left.
-        """
-        user = self.config.agent.user or None
-        try:
-            owner = privileges.owner(user)
-            if os.geteuid() == 0:
-                if self._lasting.pins:
-                    self._lasting.pins.give_to(*owner)
-                for path in (self.control.path, self.control.path.parent):
-                    os.chown(path, *owner)
-            privileges.drop(user)
-        except privileges.PrivilegeError as error:  # it says its place
-            raise StartError(str(error)) from None
-        except OSError as error:
-            raise StartError(f"[agent] user: {error}") from None
 
     def _give_back(self) -> None:
         """The start failed: an agent before this one has left what is there, or nobody has."""
@@ -403,18 +383,6 @@ class Agent:
             raise RuntimeError(f"the table could not be exchanged, restart: {error}") from error
 
 
-def _require(config: Config) -> None:
-    """What need not be begun to see that it would fail. Raises StartError."""
-    try:
-        privileges.require()
-        if config.meter.as_table:
-            Path(config.meter.as_table).open("rb").close()
-    except privileges.PrivilegeError as error:
-        raise StartError(str(error)) from None
-    except OSError as error:
-        raise StartError(f"[meter] as_table: {fault(error)}") from None
-
-
 def _names(present: list[network.Interface]) -> dict[int, str]:
     return {interface.index: interface.name for interface in present}
 
@@ -424,11 +392,3 @@ def _control_server(agent: Agent) -> Server:
         return Server(instance.control_socket(), answers(agent))
     except ControlError as error:
         raise StartError(str(error)) from None
-
-
-def _sampling(kernel: Kernel) -> Sampling:
-    """How the packets in a table were sampled."""
-    rate, is_random = kernel.options.sampling_rate, kernel.options.sampling_random
-    if rate == 1:
-        return Sampling()
-    return Sampling(SamplingMode.RANDOM if is_random else SamplingMode.SYSTEMATIC, rate)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from xflowd.config import Config, SamplingMode, Tunnels, matching
+from xflowd.config import Config, Sampling, SamplingMode, Tunnels, matching
 from xflowd.edge import network
 from xflowd.edge.loading import LoadOptions
 from xflowd.exporting.catalogue import details
@@ -43,6 +43,14 @@ def load_options(config: Config, indexes: list[int]) -> LoadOptions:
         sampling_random=config.sampling.mode is SamplingMode.RANDOM,
         buckets=buckets(indexes),
     )
+
+
+def sampling(options: LoadOptions) -> Sampling:
+    """The way back: how the packets were sampled that programs with these options have counted."""
+    if options.sampling_rate == 1:
+        return Sampling()
+    mode = SamplingMode.RANDOM if options.sampling_random else SamplingMode.SYSTEMATIC
+    return Sampling(mode, options.sampling_rate)
 
 
 def with_default_interface(config: Config) -> Config:

@@ -7,7 +7,8 @@ import random
 import pytest
 
 from xflowd.metering import filterwords
-from xflowd.metering.filtering import DEEPEST, LONGEST, MOST_TERMS, parse
+from xflowd.metering.filtering import DEEPEST, LONGEST, parse
+from xflowd.metering.filterreader import MOST_TERMS
 from xflowd.metering.filtertree import All, AnyOf, Compare, FilterError, Flags, Interface, Network, Not, named
 
 TCP, UDP = Compare("protocol_identifier", "=", 6), Compare("protocol_identifier", "=", 17)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from xflowd import lasting
-from xflowd.daemon import Agent
+from xflowd.config.schema import Agent
+from xflowd.rights import lessen_rights
 from xflowd.settings import StartError
 
 PINS = {
@@ -37,7 +37,6 @@ def test_pins_that_cannot_be(
 
 
 def test_a_user_that_there_is_not() -> None:
-    config = SimpleNamespace(agent=SimpleNamespace(user="nobodyxx"))
     with pytest.raises(StartError) as caught:
-        Agent._lessen_rights(SimpleNamespace(config=config))  # type: ignore[arg-type]
+        lessen_rights(Agent(user="nobodyxx"), None, ())
     assert str(caught.value) == "[agent] user = nobodyxx: there is no such user: add it, or leave user empty"

@@ -13,7 +13,7 @@ import pytest
 from xflowd.answering import answers
 from xflowd.cli import parser
 from xflowd.commands import flows, flush, templates, timeouts, top
-from xflowd.metering import filtering
+from xflowd.metering import filtering, filterterms
 from xflowd.metering.selecting import ORDERS
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "commands.md").read_text()
@@ -45,6 +45,6 @@ def test_the_page_names_every_term_order_and_request() -> None:
     text = re.sub(r"^```.*?^```", "", PAGE, flags=re.M | re.S)
     named = set(re.findall(r"[a-z0-9-]+", " ".join(re.findall(r"`([^`]+)`", text))))
     aliases = {"ip4", "ipv4", "ipv6", "iface", "protocol"}  # known, and not recommended
-    assert {*filtering._TERMS, *filtering._OF_END} - aliases <= named
+    assert {*filterterms._TERMS, *filterterms._OF_END} - aliases <= named
     assert set(ORDERS) <= named
     assert {*answers(cast(Any, SimpleNamespace()))} <= named
