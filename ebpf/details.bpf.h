@@ -309,16 +309,16 @@ static __always_inline void note_outer_addresses(void *frame, void *end, __u32 f
 	if ((__be16)(from >> FOUND_TYPE) == bpf_htons(ETH_P_IP)) {
 		if ((void *)(four + 1) > end)
 			return;
-		detail->tunnel_ip_version = 4;
-		*(__be32 *)detail->tunnel_source_address = word(four->source, ALIGNED_TO_TWO);
-		*(__be32 *)detail->tunnel_destination_address = word(four->destination, ALIGNED_TO_TWO);
+		detail->outer_ip_version = 4;
+		*(__be32 *)detail->outer_source_address = word(four->source, ALIGNED_TO_TWO);
+		*(__be32 *)detail->outer_destination_address = word(four->destination, ALIGNED_TO_TWO);
 		return;
 	}
 	if ((void *)(six + 1) > end)
 		return;
-	detail->tunnel_ip_version = 6;
-	copy_address(detail->tunnel_source_address, six->source, ALIGNED_TO_TWO);
-	copy_address(detail->tunnel_destination_address, six->destination, ALIGNED_TO_TWO);
+	detail->outer_ip_version = 6;
+	copy_address(detail->outer_source_address, six->source, ALIGNED_TO_TWO);
+	copy_address(detail->outer_destination_address, six->destination, ALIGNED_TO_TWO);
 }
 
 /* One tunnel's numbers, where no tunnel around it has them already. Returns found() of what it carries. */
@@ -329,8 +329,6 @@ static __always_inline __u32 note_tunnel(void *frame, void *end, __u32 from, str
 
 	if (there == FOUND_NOTHING)
 		return there;
-	if (!detail->tunnel_technology)
-		detail->tunnel_technology = descent.technology;
 	if (!detail->layer2_segment_id)
 		detail->layer2_segment_id = descent.segment_id;
 	if (!detail->gre_key)

@@ -111,16 +111,6 @@ enum detail {
 	DETAIL_TUNNEL = 1 << 5, /* of inner flows alone: config.tunnels */
 };
 
-enum tunnel_technology {
-	TUNNEL_NONE = 0,
-	TUNNEL_IP = 1,
-	TUNNEL_GRE = 2,
-	TUNNEL_VXLAN = 3,
-	TUNNEL_GENEVE = 4,
-	TUNNEL_GTPU = 5,
-	TUNNEL_TEREDO = 6,
-};
-
 /*
  * What few ask for: entry n belongs to slot n, and is zero wherever its group is not configured. Options are those of
  * any packet; of two CPUs that see new ones at the same moment one may be missed, as an atomic OR is of Linux 5.12. The
@@ -148,12 +138,11 @@ struct flow_detail {
 	__u16 tcp_window_scale;
 	__u8 fragment_flags;
 	__u8 mpls_label_stack_depth; /* IANA 202 */
-	__u8 tunnel_source_address[16]; /* DETAIL_TUNNEL: of the outermost IP header; IPv4 in the first four */
-	__u8 tunnel_destination_address[16];
-	__u8 tunnel_ip_version; /* of that header; 0 where the flow is in no tunnel */
-	__u8 tunnel_technology; /* of enum tunnel_technology: what that header carries */
+	__u8 outer_source_address[16]; /* DETAIL_TUNNEL: of the outermost IP header; IPv4 in the first four */
+	__u8 outer_destination_address[16];
+	__u8 outer_ip_version; /* of that header; 0 where the flow is in no tunnel */
 	__u8 tcp_syn_seen; /* DETAIL_TCP: window and scale are told, and may be 0 */
-	__u8 reserved[13];
+	__u8 reserved[14];
 };
 
 /*
@@ -243,7 +232,6 @@ struct meter_config {
 	enum packet_outcome packet_outcomes[0];
 	enum key_field key_field_names[0];
 	enum detail detail_names[0];
-	enum tunnel_technology tunnel_technologies[0];
 };
 
 /* Written by the agent while programs run. */

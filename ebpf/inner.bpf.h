@@ -70,7 +70,6 @@ struct descent {
 	struct cursor cursor;
 	__be16 type; /* of what comes next */
 	__u8 protocol; /* of the outer header; PROTOCOL_FRAGMENT and the like where nothing can be found in it */
-	__u8 technology; /* of enum tunnel_technology */
 	__u32 outer_octets; /* by its own length field */
 	__u64 segment_id;
 	__u32 gre_key;
@@ -144,7 +143,6 @@ static __always_inline int enter_gre(struct descent *descent)
 	}
 	if (flags & GRE_SEQUENCE && !take(&descent->cursor, 4))
 		return -1;
-	descent->technology = TUNNEL_GRE;
 	descent->type = gre->type;
 	return 0;
 }
@@ -155,7 +153,6 @@ static __always_inline int enter_vxlan(struct descent *descent)
 
 	if (!vxlan || !(vxlan->flags & VXLAN_NETWORK))
 		return -1;
-	descent->technology = TUNNEL_VXLAN;
 	descent->type = bpf_htons(ETH_P_TEB);
 	descent->segment_id = SEGMENT_ID_VXLAN | vxlan->network[0] << 16 | vxlan->network[1] << 8 | vxlan->network[2];
 	return 0;
@@ -167,7 +164,6 @@ static __always_inline int enter_geneve(struct descent *descent)
 
 	if (!geneve || geneve->version_length & ~GENEVE_OPTIONS)
 		return -1;
-	descent->technology = TUNNEL_GENEVE;
 	descent->type = geneve->type;
 	return take(&descent->cursor, (geneve->version_length & GENEVE_OPTIONS) * 4) ? 0 : -1;
 }
@@ -204,7 +200,6 @@ static __always_inline int enter_gtp(struct descent *descent)
 
 	if (!gtp || (gtp->flags & GTP_VERSION_TYPE) != GTP_VERSION_1 || gtp->type != GTP_PACKET)
 		return -1;
-	descent->technology = TUNNEL_GTPU;
 	descent->teid = bpf_ntohl(word(gtp->teid, ALIGNED_TO_TWO));
 	if (gtp->flags & GTP_OPTIONAL) {
 		more = take(&descent->cursor, 4);
@@ -221,7 +216,6 @@ static __always_inline int enter_teredo(struct descent *descent)
 {
 	__be16 *origin = descent->cursor.position;
 
-	descent->technology = TUNNEL_TEREDO;
 	descent->type = bpf_htons(ETH_P_IPV6);
 	if ((void *)(origin + 1) > descent->cursor.end)
 		return -1;
@@ -248,7 +242,6 @@ static __always_inline int enter_udp(struct descent *descent)
 /* Behind the outer header: what the tunnel carries. -1 where there is no tunnel. */
 static __always_inline int enter_tunnel(struct descent *descent)
 {
-	descent->technology = TUNNEL_IP;
 	switch (descent->protocol) {
 	case PROTOCOL_IPV4:
 		descent->type = bpf_htons(ETH_P_IP);

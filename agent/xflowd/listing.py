@@ -16,7 +16,7 @@ from xflowd.wire import netflow5
 _LEAST_WIDTH = 80
 _VERSIONS = {"netflow5": "5", "netflow9": "9", "ipfix": "10"}
 _NETFLOW5 = {field.element.name for field in netflow5.RECORD.fields}
-_HEAD = f"{'element':27} {'no.':>3} {'octets':>6} {'in':6} meaning"
+_HEAD = f"{'element':28} {'no.':>3} {'octets':>6} {'in':6} meaning"
 _MEANING = _HEAD.index("meaning")
 _NOTE = (
     "in: the default record of NetFlow v5, v9, IPFIX (10). An element of IPv4 or IPv6 flows alone stands for that of"
@@ -40,13 +40,13 @@ def described(offered: Offered) -> dict[str, Any]:
     """An element as JSON has it: `ip_versions` are those whose flows have it; `needs`: see group()."""
     element = offered.element
     return {
-        "name": element.name,
+        "name": offered.name,
         "number": element.number,
         "type": element.type,
         "octets": offered.octets,
-        "ip_versions": [offered.ip_version] if offered.ip_version else [4, 6],
+        "ip_versions": [offered.ip_version] if offered.ip_version and not offered.outer else [4, 6],
         "counterpart": offered.counterpart,
-        "default_in": in_default(element.name),
+        "default_in": in_default(offered.name),
         "needs": group(offered) or None,
         "meaning": element.meaning,
     }
@@ -77,5 +77,5 @@ def in_default(name: str) -> list[str]:
 
 def _row(offered: Offered) -> str:
     element = offered.element
-    versions = " ".join(_VERSIONS[protocol] for protocol in in_default(element.name))
-    return f"{element.name:27} {element.number:>3} {offered.octets:>6} {versions:6} {element.meaning}"
+    versions = " ".join(_VERSIONS[protocol] for protocol in in_default(offered.name))
+    return f"{offered.name:28} {element.number:>3} {offered.octets:>6} {versions:6} {element.meaning}"

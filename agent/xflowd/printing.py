@@ -10,10 +10,10 @@ import numpy as np
 
 from xflowd.config.flowkey import FlowKey, zeroed
 from xflowd.edge.terminal import Columns, JsonLines, Table, terminal_size
-from xflowd.exporting.catalogue import DEFAULT_WORD, IP_VERSIONS, fields_text
+from xflowd.exporting.catalogue import DEFAULT_WORD, Kind, fields_text, kinds
 from xflowd.exporting.clock import message_clock
 from xflowd.exporting.fillers import RecordContext
-from xflowd.exporting.records import fill
+from xflowd.exporting.records import by_template, fill
 from xflowd.metering.instant import Instant
 from xflowd.metering.table import Records
 from xflowd.wire.template import Template, fields_of
@@ -36,7 +36,8 @@ class Printer:
         if elements and style != "json":
             self._output = Columns(sys.stdout)
         self._names = names
-        self._templates = {version: _template(version, elements or (DEFAULT_WORD,)) for version in IP_VERSIONS}
+        elements = elements or (DEFAULT_WORD,)
+        self._templates = {kind: _template(kind, elements) for kind in kinds(elements)}
         self.sampling_interval = 1
         self.portion = _PORTION
 
@@ -52,12 +53,11 @@ class Printer:
 
     def take(self, ended: Records, now: Instant) -> None:
         """Print flows of type FLOW."""
-        for version, template in self._templates.items():
-            chosen = ended[ended["ip_version"] == version]
-            if len(chosen):
-                clock = message_clock(now, int(chosen["flow_end_ns"].max()))
-                records = fill(template, chosen, RecordContext(clock, self.sampling_interval, self._names))
-                self._output.write(records.view(readable(template)))
+        for template, told in by_template(ended, self._templates, np.ones(len(ended), np.bool_)):
+            chosen = ended[told]
+            clock = message_clock(now, int(chosen["flow_end_ns"].max()))
+            records = fill(template, chosen, RecordContext(clock, self.sampling_interval, self._names))
+            self._output.write(records.view(readable(template)))
 
     def commit(self) -> None:
         """What is printed is printed."""
@@ -70,9 +70,9 @@ class Printer:
         return False
 
 
-def _template(ip_version: int, elements: Sequence[str]) -> Template:
+def _template(kind: Kind, elements: Sequence[str]) -> Template:
     """The record that is printed; it needs no number and no padding."""
-    return Template(0, fields_of(fields_text("ipfix", ip_version, elements)))
+    return Template(0, fields_of(fields_text("ipfix", kind, elements)))
 
 
 @lru_cache(maxsize=64)

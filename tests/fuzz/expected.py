@@ -7,7 +7,7 @@ import ctypes as c
 import numpy as np
 import numpy.typing as npt
 
-from xflowd.metering.flow import DETAILS, FLOW
+from xflowd.metering.flow import DETAIL_NAMES, FLOW
 from xflowd.metering.table import Records
 
 Rows = npt.NDArray[np.uint8]
@@ -31,10 +31,9 @@ class _Meaning(c.Structure):
         *((name, c.c_uint16) for name in ("fragment_offset", "tcp_window_size", "tcp_window_scale")),
         *((name, c.c_uint8) for name in ("protocol", "ip_version", "class_of_service", "ttl")),
         *((name, c.c_uint8) for name in ("tcp_flags", "later_fragment", "dropped", "fragment_flags")),
-        *((name, c.c_uint8) for name in ("mpls_label_stack_depth", "tcp_syn_seen")),
-        *((name, c.c_uint8) for name in ("tunnel_ip_version", "tunnel_technology")),
-        *((name, c.c_uint8 * 16) for name in ("source", "destination", "tunnel_source", "tunnel_destination")),
-        ("pad", c.c_uint8 * 2),
+        *((name, c.c_uint8) for name in ("mpls_label_stack_depth", "tcp_syn_seen", "outer_ip_version")),
+        *((name, c.c_uint8 * 16) for name in ("source", "destination", "outer_source", "outer_destination")),
+        ("pad", c.c_uint8 * 3),
     ]
 
 
@@ -51,14 +50,7 @@ class _Spoilt(c.Structure):
 #: One packet of a batch. Of a GSO packet `segments` is what it stands for, else it is 0.
 SPOILT = np.dtype(_Spoilt)
 
-#: Of struct flow_detail, what no record has.
-TUNNEL = ("tunnel_ip_version", "tunnel_technology", "tunnel_source_address", "tunnel_destination_address")
-#: A flow as it is compared: FLOW, and TUNNEL.
-FOUND = np.dtype([(name, FLOW[name]) for name in FLOW.names or ()] + [
-    (name, np.uint8, 16 if name.endswith("address") else ()) for name in TUNNEL
-])  # fmt: skip
-
-#: Columns of FOUND, in this order: what makes a flow, and the rest that comes from packets.
+#: Columns of FLOW, in this order: what makes a flow, and the rest that comes from packets.
 KEY = (
     "ip_version", "protocol_identifier", "source_address", "destination_address", "source_transport_port",
     "destination_transport_port", "icmp_type_code", "vlan_id", "dot1q_customer_vlan_id",
@@ -66,29 +58,25 @@ KEY = (
 REST = (
     "packet_delta_count", "octet_delta_count", "minimum_ip_total_length", "maximum_ip_total_length",
     "minimum_ttl", "maximum_ttl", "tcp_control_bits", "ip_class_of_service", "flow_label_ipv6",
-    "source_mac_address", "destination_mac_address", *(name for name, _ in DETAILS), *TUNNEL,
+    "source_mac_address", "destination_mac_address", *DETAIL_NAMES,
 )  # fmt: skip
 
-_COLUMNS = (
-    {
-        "ip_version": "ip_version",
-        "protocol_identifier": "protocol",
-        "source_address": "source",
-        "destination_address": "destination",
-        "source_transport_port": "source_port",
-        "vlan_id": "vlan_id",
-        "dot1q_customer_vlan_id": "customer_vlan_id",
-        "octet_delta_count": "octets",
-        "minimum_ttl": "ttl",
-        "maximum_ttl": "ttl",
-        "tcp_control_bits": "tcp_flags",
-        "ip_class_of_service": "class_of_service",
-        "flow_label_ipv6": "flow_label",
-    }
-    | {name: name for name, _ in DETAILS}
-    | {name: name.removesuffix("_address") for name in TUNNEL}
-)
-_SUMS = ("packet_delta_count", "octet_delta_count", *(name for name, _ in DETAILS if name.endswith("_total_count")))
+_COLUMNS = {
+    "ip_version": "ip_version",
+    "protocol_identifier": "protocol",
+    "source_address": "source",
+    "destination_address": "destination",
+    "source_transport_port": "source_port",
+    "vlan_id": "vlan_id",
+    "dot1q_customer_vlan_id": "customer_vlan_id",
+    "octet_delta_count": "octets",
+    "minimum_ttl": "ttl",
+    "maximum_ttl": "ttl",
+    "tcp_control_bits": "tcp_flags",
+    "ip_class_of_service": "class_of_service",
+    "flow_label_ipv6": "flow_label",
+} | {name: name.removesuffix("_address") for name in DETAIL_NAMES}
+_SUMS = ("packet_delta_count", "octet_delta_count", *(name for name in DETAIL_NAMES if name.endswith("_total_count")))
 _SETS = ("tcp_control_bits", "tcp_options", "ipv4_options", "ipv6_extension_headers")
 _OF_THE_FIRST_SYN = ("tcp_window_size", "tcp_window_scale")
 _ICMP = (1, 58)
@@ -97,7 +85,7 @@ _PARSED = 0
 
 
 def flows_of(rows: Rows, packets: Packets, *, macs: bool, details: bool) -> Records:
-    """The flows of these packets, in the order of sorted(): each as FOUND, without times and interfaces."""
+    """The flows of these packets, in the order of sorted(): each as FLOW, without times and interfaces."""
     parsed = packets["meaning"]["outcome"] == _PARSED
     singly = _singly(rows[parsed], packets[parsed], macs=macs)
     _, first, group = np.unique(keys(singly), return_index=True, return_inverse=True)
@@ -112,7 +100,7 @@ def flows_of(rows: Rows, packets: Packets, *, macs: bool, details: bool) -> Reco
     for name in _SETS:
         np.bitwise_or.at(flows[name], group, singly[name])
     _take_first_syn(flows, group, singly, packets["meaning"]["tcp_syn_seen"][parsed])
-    for name in () if details else (*TUNNEL, *(name for name, _ in DETAILS)):
+    for name in () if details else DETAIL_NAMES:
         flows[name] = 0
     return flows
 
@@ -137,7 +125,7 @@ def keys(flows: Records) -> npt.NDArray[np.void]:
 def _singly(rows: Rows, packets: Packets, *, macs: bool) -> Records:
     """Each packet as the flow that it would be alone."""
     meaning, segments = packets["meaning"], np.maximum(packets["segments"], 1)
-    flows = np.zeros(len(packets), FOUND)
+    flows = np.zeros(len(packets), FLOW)
     for name, column in _COLUMNS.items():
         flows[name] = meaning[column]
     icmp = np.isin(meaning["protocol"], _ICMP)

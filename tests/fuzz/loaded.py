@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from fuzz.expected import FOUND, KEY, REST, SPOILT, TUNNEL, Packets, Rows, flows_of, keys
+from fuzz.expected import KEY, REST, SPOILT, Packets, Rows, flows_of, keys
 from fuzz.seeds import Seed
 from kernel.running import DIRECTIONS, TC_ACT_UNSPEC, XDP_PASS, live_flows, numbers_of, on_cpu, outcomes
 from xflowd.edge.kernel import Kernel
@@ -92,7 +92,7 @@ class Loaded:
         program, verdict = self.kernel.program(self.program), XDP_PASS if self._is_xdp else TC_ACT_UNSPEC
         with on_cpu(min(os.sched_getaffinity(0))):
             self._library.run_batch(program, _at(rows), _at(packets), c.c_uint32(len(packets)), c.c_uint32(verdict))
-        flows = _found(self.kernel)
+        flows = live_flows(self.kernel)
         counted = {name: total - before.get(name, 0) for name, total in outcomes(self.kernel).items()}
         self._empty()
         wanted = flows_of(rows, packets, macs=not self.bare, details=self._details)
@@ -112,18 +112,6 @@ class Loaded:
         found = {name: total for name, total in counted.items() if total}
         if found != wanted:
             yield f"counted {found}, the reference {wanted}"
-
-
-def _found(kernel: Kernel) -> Records:
-    """The flows in the table, as FOUND."""
-    slots = kernel.records(numbers_of(kernel, SlotState.LIVE))
-    flows, found = live_flows(kernel), np.zeros(len(slots), FOUND)
-    for name in FOUND.names or ():
-        if name in TUNNEL:
-            found[name] = slots["detail"][name] if kernel.details is not None else 0
-        else:
-            found[name] = flows[name]
-    return found
 
 
 def _broken(packets: Packets) -> Iterator[str]:

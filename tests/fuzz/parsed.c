@@ -54,10 +54,9 @@ static void add_details(struct meaning *meaning, const struct flow_detail *detai
 	meaning->fragment_flags = detail->fragment_flags;
 	meaning->mpls_label_stack_depth = detail->mpls_label_stack_depth;
 	meaning->tcp_syn_seen = detail->tcp_syn_seen;
-	meaning->tunnel_ip_version = detail->tunnel_ip_version;
-	meaning->tunnel_technology = detail->tunnel_technology;
-	memcpy(meaning->tunnel_source, detail->tunnel_source_address, 16);
-	memcpy(meaning->tunnel_destination, detail->tunnel_destination_address, 16);
+	meaning->outer_ip_version = detail->outer_ip_version;
+	memcpy(meaning->outer_source, detail->outer_source_address, 16);
+	memcpy(meaning->outer_destination, detail->outer_destination_address, 16);
 }
 
 static struct meaning as_meaning(const struct packet *packet, const struct flow_key *key, uint32_t whole_length)

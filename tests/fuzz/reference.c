@@ -400,7 +400,6 @@ static void spread(const struct reading *r, struct meaning *m, uint32_t network_
 struct place {
 	uint32_t at;
 	uint32_t type;
-	enum tunnel_technology technology;
 	uint32_t gre_key;
 	uint32_t teid;
 	uint64_t segment_id;
@@ -411,7 +410,7 @@ static const struct place nowhere = { .at = UINT32_MAX };
 /* 3GPP TS 29.281 5.1 and 5.2. The sequence number, N-PDU number and next type are all there if any of them is used. */
 static struct place inside_gtp(const struct reading *r, uint32_t at)
 {
-	struct place inner = { .technology = TUNNEL_GTPU };
+	struct place inner = { 0 };
 	uint32_t flags, next = 0, extensions = 0, length;
 
 	if (!there(r, at, 8) || octet(r, at) / 16 != 3 || octet(r, at + 1) != 255)
@@ -449,7 +448,6 @@ static struct place inside_vxlan(const struct reading *r, uint32_t at)
 	return (struct place){
 		.at = at + 8,
 		.type = 0x6558,
-		.technology = TUNNEL_VXLAN,
 		.segment_id = 0x0100000000000000 + four(r, at + 4) / 256,
 	};
 }
@@ -464,13 +462,13 @@ static struct place inside_geneve(const struct reading *r, uint32_t at)
 	length = 8 + octet(r, at) * 4;
 	if (!there(r, at, length))
 		return nowhere;
-	return (struct place){ .at = at + length, .type = two(r, at + 2), .technology = TUNNEL_GENEVE };
+	return (struct place){ .at = at + length, .type = two(r, at + 2) };
 }
 
 /* RFC 2890 2; RFC 7637 3.2: with a key and nothing else before Ethernet it is NVGRE, kind 2 of layer2SegmentId. */
 static struct place inside_gre(const struct reading *r, uint32_t at)
 {
-	struct place inner = { .technology = TUNNEL_GRE };
+	struct place inner = { 0 };
 	uint32_t length = gre_length(r, at, &inner.type);
 
 	if (!length)
@@ -507,7 +505,7 @@ static struct place inside_udp(const struct reading *r, uint32_t at)
 		at += 8;
 	if (!there(r, at, 0))
 		return nowhere;
-	return (struct place){ .at = at, .type = 0x86dd, .technology = TUNNEL_TEREDO };
+	return (struct place){ .at = at, .type = 0x86dd };
 }
 
 /* IEEE 802.3 3.2 in a tunnel: two tags at most are stepped over. */
@@ -592,7 +590,7 @@ static struct place step_into(const struct reading *r, struct place outer)
 	if (at == UINT32_MAX)
 		return nowhere;
 	if (protocol == 4 || protocol == 41)
-		inner = (struct place){ .at = at, .type = protocol == 4 ? 0x0800 : 0x86dd, .technology = TUNNEL_IP };
+		inner = (struct place){ .at = at, .type = protocol == 4 ? 0x0800 : 0x86dd };
 	else if (protocol == 47)
 		inner = inside_gre(r, at);
 	else if (protocol == 17)
@@ -611,15 +609,13 @@ static void note_outer(const struct reading *r, struct meaning *m, struct place 
 {
 	const uint8_t *header = r->frame + outer.at;
 
-	m->tunnel_ip_version = outer.type == 0x0800 ? 4 : 6;
-	memcpy(m->tunnel_source, header + (outer.type == 0x0800 ? 12 : 8), outer.type == 0x0800 ? 4 : 16);
-	memcpy(m->tunnel_destination, header + (outer.type == 0x0800 ? 16 : 24), outer.type == 0x0800 ? 4 : 16);
+	m->outer_ip_version = outer.type == 0x0800 ? 4 : 6;
+	memcpy(m->outer_source, header + (outer.type == 0x0800 ? 12 : 8), outer.type == 0x0800 ? 4 : 16);
+	memcpy(m->outer_destination, header + (outer.type == 0x0800 ? 16 : 24), outer.type == 0x0800 ? 4 : 16);
 }
 
 static void note_tunnel(struct meaning *m, struct place inner)
 {
-	if (!m->tunnel_technology)
-		m->tunnel_technology = inner.technology;
 	if (!m->layer2_segment_id)
 		m->layer2_segment_id = inner.segment_id;
 	if (!m->gre_key)

@@ -62,13 +62,12 @@ struct meaning {
 	uint8_t fragment_flags; /* IANA 197 */
 	uint8_t mpls_label_stack_depth; /* IANA 202 */
 	uint8_t tcp_syn_seen; /* the packet tells window and scale */
-	uint8_t tunnel_ip_version; /* of the outermost header, where inner ones count; else all of it is 0 */
-	uint8_t tunnel_technology;
+	uint8_t outer_ip_version; /* of the outermost header, where inner ones count; else all of it is 0 */
 	uint8_t source[16]; /* an IPv4 address is the first four */
 	uint8_t destination[16];
-	uint8_t tunnel_source[16];
-	uint8_t tunnel_destination[16];
-	uint8_t pad[2]; /* two meanings are compared octet by octet */
+	uint8_t outer_source[16];
+	uint8_t outer_destination[16];
+	uint8_t pad[3]; /* two meanings are compared octet by octet */
 };
 
 struct meaning read_packet(const struct reading *reading);

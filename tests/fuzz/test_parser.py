@@ -139,7 +139,7 @@ def test_table_is_what_the_reference_says(loaded: Loaded, seeds: list[Seed]) -> 
 @pytest.mark.parametrize("loaded", [("tc_ingress", False, True)], indirect=True)
 @pytest.mark.parametrize("column", [
     "octets", "ttl", "source_port", "tcp_flags", "vlan_id", "outcome", "mpls_label_stack_depth", "fragment_offset",
-    "tcp_options", "tcp_ack_total_count", "gtpu_teid", "tunnel_technology",
+    "tcp_options", "tcp_ack_total_count", "gtpu_teid", "outer_ip_version",
 ])  # fmt: skip
 def test_wrong_packet_is_found_among_many(loaded: Loaded, seeds: list[Seed], column: str) -> None:
     """The reference's answer for one packet is falsified: that packet, alone, is what the difference shows."""

@@ -26,7 +26,7 @@ from lab.dissected import Packet, dissect
 from xflowd.config import Config, Tunnels
 from xflowd.edge.capture import packets
 from xflowd.exporting.catalogue import OFFERED
-from xflowd.metering.flow import DETAILS
+from xflowd.metering.flow import DETAIL_NAMES
 from xflowd.metering.table import Records
 from xflowd.replay import Replay
 
@@ -48,8 +48,8 @@ _EXPERIMENTS = {
 }
 _LONGEST_FRAME = 2000
 _BITS = ("tcp_control_bits", "tcp_options", "ipv4_options", "ipv6_extension_headers")
-_TUNNEL = {"layer2_segment_id", "gre_key", "gtpu_teid"}  # test_details.py
-_NAMES = [name for name, _ in DETAILS if name not in _TUNNEL] + [
+_TUNNEL = {"layer2_segment_id", "gre_key", "gtpu_teid"}  # test_details.py; outer addresses: test_inner.py
+_NAMES = [name for name in DETAIL_NAMES if name not in _TUNNEL and not name.startswith("outer_")] + [
     "packet_delta_count", "octet_delta_count", "minimum_ttl", "maximum_ttl", "minimum_ip_total_length",
     "maximum_ip_total_length", "ip_class_of_service", "flow_label_ipv6", "tcp_control_bits", "vlan_id",
     "dot1q_customer_vlan_id",

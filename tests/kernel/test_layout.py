@@ -14,7 +14,7 @@ from xflowd.metering.flow import EGRESS, INGRESS
 from xflowd.metering.table import SlotState
 
 HEADERS = Path(__file__).resolve().parents[2] / "ebpf"
-ENUMS = ["slot_state", "packet_outcome", "key_field", "detail", "tunnel_technology"]
+ENUMS = ["slot_state", "packet_outcome", "key_field", "detail"]
 
 
 def compile_assertions(lines: list[str], target: str) -> str:

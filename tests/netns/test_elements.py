@@ -258,6 +258,18 @@ def test_replay_tells_the_tunnel_that_it_opens(captures: Path, tmp_path: Path) -
     assert flows == [(4, ICMP, 51, 51 * 84, 1, 0, 0)] * 2
 
 
+def test_replay_tells_the_ends_of_the_tunnel(captures: Path, tmp_path: Path) -> None:
+    path = tmp_path / "x.conf"
+    path.write_text("[meter]\ntunnels = inner\n")
+    elements = "sourceIPv4Address,destinationIPv4Address,outer:sourceIPv4Address,outer:destinationIPv4Address"
+    done = xflowd("replay", captures / "6in4tunnel.pcap", "-c", path, "-e", elements, "--format", "json")
+    assert done.returncode == 0, done.stderr
+    told = {tuple(json.loads(line).items()) for line in done.stdout.splitlines()}
+    seen = _tshark_ways(captures / "6in4tunnel.pcap")
+    assert seen
+    assert {tuple(dict(each).values()) for each in told if "outer:sourceIPv4Address" in dict(each)} == seen
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -274,6 +286,14 @@ def test_wrong_choices_are_two_and_a_line(arguments: tuple[str, ...], told: str)
     assert done.returncode == 2
     (line,) = done.stderr.strip().splitlines()
     assert line.startswith(told)
+
+
+def _tshark_ways(path: Path) -> set[tuple[str, ...]]:
+    """Outer and inner ends of each packet of IPv6 in IPv4; behind a comma it has those that an ICMP error quotes."""
+    fields = [part for name in ("ip.src", "ip.dst", "ipv6.src", "ipv6.dst") for part in ("-e", name)]
+    command = ["tshark", "-n", "-r", str(path), "-Y", "ip.proto == 41", "-T", "fields", *fields]
+    told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    return {tuple(ends.partition(",")[0] for ends in line.split("\t")) for line in told.splitlines()}
 
 
 def _read_again(agent: Agent) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_chosen_elements import COLUMNS, NAMES, NOTHING, flow_with_details
+from test_chosen_elements import COLUMNS, NAMES, NOTHING, PLAIN, flow_with_details
 from test_exporting_nfdump import Nfcapd
 from wire_helpers import NOW, NS_PER_S, WITH_TEMPLATES, process
 
@@ -84,7 +84,7 @@ NUMBERS: dict[str, tuple[int, int]] = {
     "flowDurationMicroseconds": (2_123_457,) * 2,
 }
 FRACTIONS = {"flowStartMicroseconds": 1000, "flowStartNanoseconds": 1}  # compared as times, in these ns
-PARTS = [[name for name in OFFERED if name not in ALWAYS][at::3] for at in range(3)]
+PARTS = [[name for name in PLAIN if name not in ALWAYS][at::3] for at in range(3)]
 
 
 def expected(name: str, row: int) -> str:
@@ -143,7 +143,7 @@ def test_pmacct_reads_every_element(told: tuple[str, list[str], list[dict[str, A
 
 
 def test_all_of_them_are_asked_for() -> None:
-    assert {*ALWAYS, *(name for part in PARTS for name in part)} == set(OFFERED)
+    assert {*ALWAYS, *(name for part in PARTS for name in part)} == set(PLAIN)
 
 
 @pytest.mark.skipif(shutil.which("nfcapd") is None, reason="nfcapd is not installed")
@@ -152,7 +152,7 @@ def test_nfdump_reads_what_it_keeps(protocol: str, tmp_path: Path) -> None:
     collector = Nfcapd(tmp_path)
     # Of several times it takes the last; of VLANs either.
     late = ("flowStart", "flowEnd", "systemInit", "dot1q", "samplingInterval")
-    elements = [name for name in OFFERED if not name.startswith(late)] + [
+    elements = [name for name in PLAIN if not name.startswith(late)] + [
         "flowStartMilliseconds",
         "flowEndMilliseconds",
     ]

@@ -26,7 +26,7 @@ def test_a_row_says_what_is_so(row: list[str]) -> None:
     name, number, octets, default, _, meaning = row
     offered = OFFERED[name.strip("`")]
     assert (number, octets) == (str(offered.element.number), str(offered.octets))
-    assert default == ", ".join(WORDS[protocol] for protocol in listing.in_default(offered.element.name))
+    assert default == ", ".join(WORDS[protocol] for protocol in listing.in_default(offered.name))
     assert meaning == offered.element.meaning
 
 
@@ -35,7 +35,7 @@ def test_elements_stand_in_their_part_of_the_page() -> None:
     for offered in OFFERED.values():
         title = {"": "Always there", "mpls": "MPLS", "tcp": "TCP", "tcp counts": "TCP counts"}
         group = listing.group(offered)
-        assert f"| `{offered.element.name}` |" in parts[title.get(group, group.capitalize())]
+        assert f"| `{offered.name}` |" in parts[title.get(group, group.capitalize())]
 
 
 @pytest.mark.parametrize("width", [80, 100, 200])

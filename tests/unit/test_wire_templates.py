@@ -22,13 +22,13 @@ SEVERAL = [
 
 @pytest.mark.parametrize(("templates", "octets"), PAGE.values(), ids=list(PAGE))
 def test_records_have_the_octets_of_the_page(templates, octets):
-    every = (templates.ipv4, templates.ipv6, *templates.options)
+    every = (*templates.flows.values(), *templates.options)
     assert tuple(template.octets for template in every) == octets
     assert tuple(template.dtype.itemsize for template in every) == octets
 
 
 def test_no_template_id_stands_for_two_things():
-    every = [each for told in (NETFLOW9, IPFIX) for each in (told.ipv4, told.ipv6, *told.options)]
+    every = [each for told in (NETFLOW9, IPFIX) for each in (*told.flows.values(), *told.options)]
     assert len({template.template_id for template in every}) == len(every) == 10
     assert all(template.template_id >= 256 for template in every)
 
@@ -41,13 +41,13 @@ def test_icmp_stands_before_the_destination_port():
             assert icmp < numbers.index(7) < numbers.index(11)
 
 
-@pytest.mark.parametrize("template", [*SEVERAL, IPFIX.ipv4, IPFIX.ipv6])
+@pytest.mark.parametrize("template", [*SEVERAL, *IPFIX.flows.values()])
 def test_an_ipfix_template_is_read_back(template):
     content = ipfix.template_set([template, template])[sets.HEADER.octets :]
     assert list(ipfix.read_templates(content, options=False)) == [template, template]
 
 
-@pytest.mark.parametrize("template", [SEVERAL[0], NETFLOW9.ipv4, NETFLOW9.ipv6])
+@pytest.mark.parametrize("template", [SEVERAL[0], *NETFLOW9.flows.values()])
 def test_a_netflow9_template_is_read_back(template):
     content = netflow9.template_set([template, template])[sets.HEADER.octets :]
     assert list(netflow9.read_templates(content, options=False)) == [template, template]

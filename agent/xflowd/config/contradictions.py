@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 
-from xflowd.config.elements import least_payload, unsuited
+from xflowd.config.elements import Elements, least_payload, of_tunnels, unsuited
 from xflowd.config.problem import Problem, nearest, quoted, shown
-from xflowd.config.schema import NETFLOW5_MAXIMUM_RATE, Collector, Config, ExportProtocol, SamplingMode, Template
+from xflowd.config.schema import (
+    NETFLOW5_MAXIMUM_RATE,
+    Collector,
+    Config,
+    ExportProtocol,
+    SamplingMode,
+    Template,
+    Tunnels,
+)
 from xflowd.config.values import Endpoint, is_ip_address
 
 Place = tuple[str, str, str]  # section type, section name, key
@@ -38,12 +46,23 @@ def _findings(config: Config) -> Iterator[_Finding]:
     rate = config.sampling.rate
     if config.sampling.mode is SamplingMode.NONE and rate != 1:
         yield [_RATE, _MODE], f"{rate} without a mode", "set mode to systematic or random, or rate to 1"
+    if config.meter.tunnels is Tunnels.OUTER:
+        for name, elements in (*((each.name, each.elements) for each in config.templates), ("", config.elements)):
+            yield from _of_unopened(name, elements)
     for collector in (*config.collectors, *config.disabled):
         yield from _of_collector(collector, rate, config.templates)
     yield from _duplicates(config.collectors)
     for collector in config.collectors[_MOST_COLLECTORS : _MOST_COLLECTORS + 1]:
         what = f"is one of {len(config.collectors):,} collectors"
         yield [("collector", collector.name, "address")], what, f"keep {_MOST_COLLECTORS} at most"
+
+
+def _of_unopened(template: str, elements: Elements) -> Iterator[_Finding]:
+    """What tells of a tunnel around a flow, where none is opened."""
+    for name in of_tunnels(elements):
+        what = f"{name} is of a tunnel around the flow, and tunnels = outer opens none"
+        mend = f"set tunnels = inner in [meter], or leave {name} out"
+        yield [("template", template, "elements"), ("meter", "", "tunnels")], what, mend
 
 
 def _of_collector(collector: Collector, rate: int, templates: tuple[Template, ...]) -> Iterator[_Finding]:

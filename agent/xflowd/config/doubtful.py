@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from xflowd.config.elements import doubts, of_tunnels, only_uptimes
+from xflowd.config.elements import doubts, only_uptimes
 from xflowd.config.flowkey import zeroed
-from xflowd.config.schema import Config, ExportProtocol, Tunnels
+from xflowd.config.schema import Config, ExportProtocol
 
 
 def doubtful(config: Config) -> Iterator[str]:
@@ -21,9 +21,6 @@ def doubtful(config: Config) -> Iterator[str]:
             yield f"[template {template.name}] elements: {doubt}"
         for name in sorted(zeroed(config.meter.key).intersection(template.elements)):
             yield f"[template {template.name}] elements: {name} is 0 always: it is not part of key in [meter]"
-        if config.meter.tunnels is Tunnels.OUTER:
-            for name in of_tunnels(template.elements):
-                yield f"[template {template.name}] elements: {name} is 0 always without tunnels = inner in [meter]"
     for collector in config.collectors:
         if collector.protocol is ExportProtocol.IPFIX and only_uptimes(collector.elements):
             yield f"[collector {collector.name}] template: nfdump 1.7.1 takes start for end where IPFIX has uptimes"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from xflowd.config.problem import quoted
 from xflowd.config.values import UnacceptableError, listed, nearest_name
-from xflowd.exporting.catalogue import DEFAULT_WORD, IP_VERSIONS, OFFERED, fields_text
+from xflowd.exporting.catalogue import DEFAULT_WORD, OFFERED, OUTER, fields_text, kinds
 from xflowd.wire.elements import BY_NAME, BY_NUMBER
 
 Elements = tuple[str, ...]  # IANA names, and "default" for all of the protocol's own template
@@ -16,7 +16,7 @@ _TIMES = ({"flowStartMilliseconds", "flowEndMilliseconds"}, {"flowStartSysUpTime
 _UPTIMES, _BOOT = _TIMES[1], "systemInitTimeMilliseconds"
 #: Octets of what goes before the flows in one datagram, apart from their templates: header, other templates, options.
 _ANNOUNCEMENT = {"netflow9": 176, "ipfix": 196}
-_FIELD_OCTETS = 4  # of a template
+_TEMPLATE_OCTETS, _FIELD_OCTETS = 4, 4  # of one more than two, and of a field
 _MOST_FIELDS = 59  # 60, less one for padding
 
 
@@ -31,10 +31,12 @@ class ElementNames:
                 raise _unknown(name)
         if not names:
             raise UnacceptableError("is empty", "name elements, or default and elements")
-        for ip_version in IP_VERSIONS:
-            if not fields_text("ipfix", ip_version, names):
+        for name in names:
+            _require_inner(name, names)
+        for kind in kinds(names):
+            if not fields_text("ipfix", kind, names):
                 raise UnacceptableError(
-                    f"has no element of IPv{ip_version} flows", f"add {DEFAULT_WORD}, or {_any(ip_version)}"
+                    f"has no element of IPv{kind.ip_version} flows", f"add {DEFAULT_WORD}, or {_any(kind.ip_version)}"
                 )
         return names
 
@@ -61,6 +63,12 @@ def unsuited(elements: Elements, protocol: str) -> tuple[str, str] | None:
         return None
     if protocol not in _ANNOUNCEMENT:
         return f"{protocol} has one form of record", "choose no elements, or use netflow9 or ipfix"
+    outer = next(_outer(elements), None)
+    if protocol != "ipfix" and outer:
+        return (
+            f"{protocol} has no place for {outer}: an element is in a record once",
+            f"use ipfix, or leave {outer} out",
+        )
     if protocol == "ipfix" and _UPTIMES.intersection(elements) and _BOOT not in elements:
         what = f"ipfix has no clock that {min(_UPTIMES.intersection(elements))} could be read by"
         return what, f"use flowStartMilliseconds and flowEndMilliseconds, or add {_BOOT}"
@@ -69,13 +77,14 @@ def unsuited(elements: Elements, protocol: str) -> tuple[str, str] | None:
 
 def least_payload(elements: Elements, protocol: str) -> int:
     """Octets of the first datagram: it holds all templates."""
-    fields = sum(_fields(fields_text(protocol, ip_version, elements)) for ip_version in IP_VERSIONS)
-    return _ANNOUNCEMENT[protocol] + _FIELD_OCTETS * fields
+    told = kinds(elements)
+    fields = sum(_fields(fields_text(protocol, kind, elements)) for kind in told)
+    return _ANNOUNCEMENT[protocol] + _TEMPLATE_OCTETS * (len(told) - 2) + _FIELD_OCTETS * fields
 
 
 def doubts(elements: Elements) -> Iterator[str]:
     """What a collector will miss in a record of these elements, or not read: each is worth a warning."""
-    if any(len(fields_text("ipfix", ip_version, elements).split()) > _MOST_FIELDS for ip_version in IP_VERSIONS):
+    if any(len(fields_text("ipfix", kind, elements).split()) > _MOST_FIELDS for kind in kinds(elements)):
         yield f"Wireshark reads no template of more than {_MOST_FIELDS} fields"
     if DEFAULT_WORD in elements:
         return
@@ -83,7 +92,8 @@ def doubts(elements: Elements) -> Iterator[str]:
         yield "without packetDeltaCount and octetDeltaCount most collectors count nothing"
     if not any(each.issubset(elements) for each in _TIMES):
         yield "without flowStartMilliseconds and flowEndMilliseconds most collectors know no time"
-    if not any(name.endswith(("Address", "ipVersion")) and "NextHop" not in name for name in elements):
+    own = set(elements).difference(_outer(elements))
+    if not any(name.endswith(("Address", "ipVersion")) and "NextHop" not in name for name in own):
         yield "without an address or ipVersion some collectors drop the record"
     if not {"ingressInterface", "egressInterface", "interfaceName"}.intersection(elements):
         yield "without an interface nobody can tell where it was counted"
@@ -99,6 +109,20 @@ def only_uptimes(elements: Elements) -> bool:
 def of_tunnels(elements: Elements) -> Iterator[str]:
     """Those that tell of the tunnel that a packet was found in."""
     return (name for name in elements if name != DEFAULT_WORD and OFFERED[name].detail == "TUNNEL")
+
+
+def _outer(elements: Elements) -> Iterator[str]:
+    return (name for name in elements if name.startswith(OUTER))
+
+
+def _require_inner(name: str, names: Elements) -> None:
+    """An address of the header around is one before the flow's own: alone it would be taken for that."""
+    if not name.startswith(OUTER):
+        return
+    offered = OFFERED[name]
+    inner = offered.element.name
+    if not {DEFAULT_WORD, inner, (offered.counterpart or "").removeprefix(OUTER)}.intersection(names):
+        raise UnacceptableError(f"{name} without {inner} would be taken for it", f"add {inner}, or {DEFAULT_WORD}")
 
 
 def _unknown(name: str) -> UnacceptableError:

@@ -53,7 +53,7 @@ def template_sets(protocol: Protocol) -> tuple[bytes, int]:
     if protocol.wire is None or protocol.announced is None:
         return b"", 0
     announced, wire = protocol.announced, protocol.wire
-    octets = [wire.template_set([announced.ipv4, announced.ipv6])]
+    octets = [wire.template_set(list(announced.flows.values()))]
     octets += [wire.options_template_set(template) for template in announced.options]
     return b"".join(octets), 2 + len(announced.options)
 

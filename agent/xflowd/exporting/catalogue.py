@@ -1,4 +1,4 @@
-"""The elements that a flow's record can have, and what of a chosen list each IP version's template gets.
+"""The elements that a flow's record can have, and what of a chosen list the template of each kind of flows gets.
 
 Without numpy: the configuration is checked by it, and every command reads that.
 """
@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from xflowd.wire.defaults import DEFAULT
 from xflowd.wire.elements import BY_NAME, Element
 
 DEFAULT_WORD = "default"  # stands for all of the protocol's own template
 IP_VERSIONS = (4, 6)
+OUTER = "outer:"  # before the name of an element that is of the header around, as in wire/template.py
 _ICMP4, _ICMP6, _DESTINATION_PORT = "icmpTypeCodeIPv4", "icmpTypeCodeIPv6", "destinationTransportPort"
 
 #: By what the programs must look at for them (enum detail of ebpf/flow.h, without DETAIL_); "" is always there. After
@@ -39,57 +41,84 @@ _BY_DETAIL = {
         tcpSynTotalCount/4 tcpFinTotalCount/4 tcpRstTotalCount/4 tcpPshTotalCount/4 tcpAckTotalCount/4
         tcpUrgTotalCount/4
         """,
-    "TUNNEL": "layer2SegmentId greKey gtpuTEid",
+    "TUNNEL": """
+        outer:sourceIPv4Address outer:sourceIPv6Address outer:destinationIPv4Address outer:destinationIPv6Address
+        layer2SegmentId greKey gtpuTEid
+        """,
 }
+
+
+class Kind(NamedTuple):
+    """Flows that have one template: by IP version, and by that of the tunnel around them where it is told, else 0."""
+
+    ip_version: int
+    outer_ip_version: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Offered:
-    """An element that can be chosen. `octets` is its width on the wire, `detail` what the programs must look at."""
+    """An element that can be chosen. `octets` is its width on the wire, `detail` what the programs must look at.
+
+    `outer`: of the header around the flow's own.
+    """
 
     element: Element
     octets: int
     detail: str
+    outer: bool = False
+
+    @property
+    def name(self) -> str:
+        """As it is chosen."""
+        return OUTER + self.element.name if self.outer else self.element.name
 
     @property
     def ip_version(self) -> int | None:
-        """The only IP version whose flows have it, by its name; None if it is of both."""
+        """The only IP version that has it, by its name; None if it is of both. With `outer`, of the header around."""
         name = self.element.name.lower()
         return next((version for version in IP_VERSIONS if f"ipv{version}" in name), None)
 
     @property
     def counterpart(self) -> str | None:
-        """The element that says the same of the other IP version."""
-        return _counterpart(self.element.name)
-
-
-def _counterpart(name: str) -> str | None:
-    swapped = name.replace("IPv4", "IPv6") if "IPv4" in name else name.replace("IPv6", "IPv4")
-    return swapped if swapped != name and swapped in BY_NAME else None
+        """The element that says the same of the other IP version, as it is chosen."""
+        name = self.element.name
+        swapped = name.replace("IPv4", "IPv6") if "IPv4" in name else name.replace("IPv6", "IPv4")
+        if swapped == name or swapped not in BY_NAME:
+            return None
+        return OUTER + swapped if self.outer else swapped
 
 
 def _offered(word: str, detail: str) -> Offered:
     name, _, octets = word.partition("/")
-    element = BY_NAME[name]
-    return Offered(element, int(octets) if octets else element.octets, detail)
+    element = BY_NAME[name.removeprefix(OUTER)]
+    return Offered(element, int(octets) if octets else element.octets, detail, name.startswith(OUTER))
 
 
 _EVERY = [_offered(word, detail) for detail, text in _BY_DETAIL.items() for word in text.split()]
-OFFERED = {each.element.name: each for each in _EVERY}
+OFFERED = {each.name: each for each in _EVERY}
 
 
-def fields_text(protocol: str, ip_version: int, elements: Iterable[str]) -> str:
-    """What a template has of the chosen `elements`, for `fields_of`; empty if nothing of them is of this IP version.
+def kinds(elements: Iterable[str]) -> tuple[Kind, ...]:
+    """Those that these elements have a template each for: a flow has the first one that it is of."""
+    plain = tuple(map(Kind, IP_VERSIONS))
+    if not any(name.startswith(OUTER) for name in elements):
+        return plain
+    return (*(Kind(inner, outer) for inner in IP_VERSIONS for outer in IP_VERSIONS), *plain)
 
-    Order is that of the list, but ICMP type and code stand before the destination port: nfdump takes the last of the
-    two for ICMP. `protocol` is one with templates.
+
+def fields_text(protocol: str, kind: Kind, elements: Iterable[str]) -> str:
+    """What a template has of the chosen `elements`, for `fields_of`; empty if nothing of them is of such flows.
+
+    Order is that of the list, but what is of the header around comes first (RFC 7011 section 8), and ICMP type and code
+    stand before the destination port: nfdump takes the last of the two for ICMP. `protocol` is one with templates.
     """
     chosen: dict[str, str] = {}
     for name in elements:
-        words = DEFAULT[protocol, ip_version].split() if name == DEFAULT_WORD else _words(protocol, ip_version, name)
+        is_default = name == DEFAULT_WORD
+        words = DEFAULT[protocol, kind.ip_version].split() if is_default else _words(protocol, kind, name)
         for word in words:
             chosen.setdefault(word.partition("/")[0], word)
-    return " ".join(_icmp_first(list(chosen.values())))
+    return " ".join(sorted(_icmp_first(list(chosen.values())), key=lambda word: not word.startswith(OUTER)))
 
 
 def details(elements: Iterable[str]) -> set[str]:
@@ -111,16 +140,19 @@ def _names(text: str) -> list[str]:
     return [word.partition("/")[0] for word in text.split()]
 
 
-def _words(protocol: str, ip_version: int, name: str) -> list[str]:
-    """The element as this IP version's template has it: one word, or none."""
+def _words(protocol: str, kind: Kind, name: str) -> list[str]:
+    """The element as the template of these flows has it: one word, or none."""
     offered = OFFERED[name]
+    ip_version = kind.outer_ip_version if offered.outer else kind.ip_version
+    if not ip_version:
+        return []
     if offered.ip_version not in (None, ip_version):
         if offered.counterpart is None:
             return []
         offered = OFFERED[offered.counterpart]
     if protocol == "netflow9" and offered.element.name == _ICMP6:
         offered = OFFERED[_ICMP4]  # v9 has one number for both
-    return [f"{offered.element.name}/{offered.octets}"]
+    return [f"{offered.name}/{offered.octets}"]
 
 
 def _icmp_first(words: list[str]) -> list[str]:

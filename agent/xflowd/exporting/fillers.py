@@ -34,7 +34,7 @@ Filler = Callable[[Array, RecordContext], Array | int | bytes]
 
 def snake_case(name: str) -> str:
     """IANA's spelling → that of code: `flowLabelIPv6` → `flow_label_ipv6`, `minimumTTL` → `minimum_ttl`."""
-    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name.replace("IPv", "Ipv"))
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name.replace("IPv", "Ipv").replace(":", "_"))
     return words.lower()
 
 

@@ -25,7 +25,7 @@ from xflowd.exporting.expressible import in_netflow5
 from xflowd.exporting.fillers import RecordContext
 from xflowd.exporting.packing import Packing
 from xflowd.exporting.protocols import PROTOCOLS, Protocol, with_elements
-from xflowd.exporting.records import fill
+from xflowd.exporting.records import by_template, fill
 from xflowd.metering.instant import Instant
 from xflowd.wire import netflow5
 from xflowd.wire.template import Template
@@ -270,12 +270,10 @@ class ExportingProcess:
         on_interface = (flows["ingress_interface"] | flows["egress_interface"]) != 0
         self._count_not_exportable("no_interface", flows, ~on_interface)
         remaining = on_interface
-        for number, template in self._protocol.flow_templates.items():
-            is_version = remaining & (version == number)
-            remaining = remaining & ~is_version
-            if is_version.any():
-                chosen = flows if is_version.all() else picked(flows, is_version)
-                yield template, in_netflow5(chosen) if template is netflow5.RECORD else chosen
+        for template, told in by_template(flows, self._protocol.flow_templates, on_interface):
+            remaining = remaining & ~told
+            chosen = flows if told.all() else picked(flows, told)
+            yield template, in_netflow5(chosen) if template is netflow5.RECORD else chosen
         for number in np.unique(version[remaining]):
             self._count_not_exportable(f"ipv{number}", flows, remaining & (version == number))
 

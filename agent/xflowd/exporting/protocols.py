@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import ModuleType
 
-from xflowd.exporting.catalogue import IP_VERSIONS, fields_text
+from xflowd.exporting.catalogue import OUTER, Kind, fields_text, kinds
 from xflowd.exporting.clock import NS_PER_S, MessageClock
 from xflowd.exporting.packing import Framing
 from xflowd.wire import ipfix, netflow5, netflow9, sets, templates
@@ -20,14 +20,14 @@ _UNSIGNED16 = (1 << 16) - 1
 class Protocol:
     """What an Exporting Process must know of its protocol.
 
-    `flow_templates`: IP version → template. `header_values`: from clock, observation domain and sampling
-    interval, the fields of the header that are alike in all messages of an export. `wire` and `announced`
+    `flow_templates`: a flow is told by the first whose kind it is of. `header_values`: from clock, observation domain
+    and sampling interval, the fields of the header that are alike in all messages of an export. `wire` and `announced`
     are None without templates.
     """
 
     name: str
     framing: Framing
-    flow_templates: Mapping[int, Template]
+    flow_templates: Mapping[Kind, Template]
     header_values: Callable[[MessageClock, int, int], Mapping[str, int]]
     wire: ModuleType | None = None
     announced: ExportTemplates | None = None
@@ -63,16 +63,20 @@ def _ipfix_header(clock: MessageClock, domain: int, sampling_interval: int) -> M
     }
 
 
+def _by_kind(announced: ExportTemplates) -> Mapping[Kind, Template]:
+    return {Kind(*kind): template for kind, template in announced.flows.items()}
+
+
 _NETFLOW5 = Protocol(
     "netflow5",
     Framing(netflow5.HEADER, None, netflow5.MAXIMUM_RECORDS, sequence_counts_messages=False),
-    {4: netflow5.RECORD},
+    {Kind(4): netflow5.RECORD},
     _netflow5_header,
 )
 _NETFLOW9 = Protocol(
     "netflow9",
     Framing(netflow9.HEADER, sets.HEADER, _UNSIGNED16, sequence_counts_messages=True),
-    {4: templates.NETFLOW9.ipv4, 6: templates.NETFLOW9.ipv6},
+    _by_kind(templates.NETFLOW9),
     _netflow9_header,
     netflow9,
     templates.NETFLOW9,
@@ -80,7 +84,7 @@ _NETFLOW9 = Protocol(
 _IPFIX = Protocol(
     "ipfix",
     Framing(ipfix.HEADER, sets.HEADER, _UNSIGNED16, sequence_counts_messages=False),
-    {4: templates.IPFIX.ipv4, 6: templates.IPFIX.ipv6},
+    _by_kind(templates.IPFIX),
     _ipfix_header,
     ipfix,
     templates.IPFIX,
@@ -91,12 +95,14 @@ PROTOCOLS = {each.name: each for each in (_NETFLOW5, _NETFLOW9, _IPFIX)}
 def with_elements(name: str, elements: Sequence[str]) -> Protocol:
     """The protocol of this name, its flows told by chosen `elements` (see catalogue.py); by its own if there are none.
 
-    Raises ValueError where it has no templates, or the elements leave one IP version without any.
+    Raises ValueError where it has no templates, or the elements leave a kind of flows without any.
     """
     protocol = PROTOCOLS[name]
     if not elements:
         return protocol
     if protocol.announced is None:
         raise ValueError(f"{name} has one form of record: no elements can be chosen")
-    announced = templates.chosen(name, {each: fields_text(name, each, elements) for each in IP_VERSIONS})
-    return replace(protocol, announced=announced, flow_templates={4: announced.ipv4, 6: announced.ipv6})
+    if name != "ipfix" and any(each.startswith(OUTER) for each in elements):
+        raise ValueError(f"{name} has an element once in a record: none of a header around can be chosen")
+    announced = templates.chosen(name, {kind: fields_text(name, kind, elements) for kind in kinds(elements)})
+    return replace(protocol, announced=announced, flow_templates=_by_kind(announced))

@@ -7,6 +7,7 @@ Only what is not a column of the flow has a filler.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from xflowd.exporting.catalogue import Kind
 from xflowd.exporting.fillers import FILLERS, Filler, RecordContext, snake_case
 from xflowd.metering.flow import FLOW
 from xflowd.wire.template import Field, Template
@@ -36,9 +38,21 @@ def fill(template: Template, flows: Array, context: RecordContext) -> Array:
     return records.view(template.dtype)
 
 
-def column_of(element_name: str, flow: np.dtype[np.void] = FLOW) -> str | None:
-    """The column of a flow that an element is filled from: `sourceIPv4Address` → `source_address`."""
-    for name in (element_name, re.sub("IPv[46]", "", element_name)):
+def by_template(flows: Array, templates: Mapping[Kind, Template], among: Array) -> Iterator[tuple[Template, Array]]:
+    """Which flows `among` these each template tells, as masks over `flows`; a template of no flow is left out."""
+    remaining = among
+    for kind, template in templates.items():
+        chosen = remaining & (flows["ip_version"] == kind.ip_version)
+        if kind.outer_ip_version:
+            chosen &= flows["outer_ip_version"] == kind.outer_ip_version
+        remaining = remaining & ~chosen
+        if chosen.any():
+            yield template, chosen
+
+
+def column_of(field_name: str, flow: np.dtype[np.void] = FLOW) -> str | None:
+    """The column of a flow that a field is filled from: `sourceIPv4Address` → `source_address`."""
+    for name in (field_name, re.sub("IPv[46]", "", field_name)):
         column = snake_case(name)
         if column in (flow.names or ()):
             return column
@@ -58,8 +72,8 @@ class _Plan:
 @lru_cache(maxsize=64)
 def _plan(template: Template, flow: np.dtype[np.void]) -> _Plan:
     pairs = list(zip(template.names, template.all_fields, strict=True))
-    columns = {name: field for name, field in pairs if field.element.name not in FILLERS}
-    fillers = tuple((name, FILLERS[field.element.name]) for name, field in pairs if name not in columns)
+    columns = {name: field for name, field in pairs if field.name not in FILLERS}
+    fillers = tuple((name, FILLERS[field.name]) for name, field in pairs if name not in columns)
     sources = [_source(field, flow) for field in columns.values()]
     source = np.dtype(
         {
@@ -74,9 +88,9 @@ def _plan(template: Template, flow: np.dtype[np.void]) -> _Plan:
 
 
 def _source(field: Field, flow: np.dtype[np.void]) -> tuple[npt.DTypeLike, int]:
-    column = column_of(field.element.name, flow)
+    column = column_of(field.name, flow)
     if column is None:
-        raise LookupError(f"no column of a flow and no filler for element {field.element.name}")
+        raise LookupError(f"no column of a flow and no filler for element {field.name}")
     assert flow.fields is not None
     kind, offset = flow.fields[column][:2]
     if kind.subdtype is None:

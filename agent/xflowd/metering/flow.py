@@ -46,7 +46,12 @@ DETAILS = (
     ("tcp_window_scale", np.uint16),
     ("fragment_flags", np.uint8),
     ("mpls_label_stack_depth", np.uint8),
+    ("outer_ip_version", np.uint8),  # of the outermost header, where the flow is one in a tunnel; else 0
+    ("outer_source_address", np.uint8, 16),
+    ("outer_destination_address", np.uint8, 16),
 )
+
+DETAIL_NAMES = tuple(str(name) for name, *_ in DETAILS)
 
 #: One ended flow. Numbers are native, addresses are octets in network order, an IPv4 address fills the first
 #: four of its sixteen octets and leaves the rest zero. Times are nanoseconds of the monotonic clock.

@@ -7,7 +7,7 @@ import enum
 import numpy as np
 import numpy.typing as npt
 
-from xflowd.metering.flow import DETAILS, FLOW
+from xflowd.metering.flow import DETAIL_NAMES, FLOW
 
 Records = npt.NDArray[np.void]
 
@@ -52,7 +52,7 @@ def flows(slots: Records, reasons: npt.NDArray[np.uint8]) -> Records:
     for name in _FROM_KEY:
         result[name] = key[name] if name in (key.dtype.names or ()) else slots[name]  # a table of an older version
     if "detail" in (slots.dtype.names or ()):
-        for name, _ in DETAILS:
+        for name in DETAIL_NAMES:
             result[name] = slots["detail"][name]
     _addresses(result, key)
     _icmp(result)

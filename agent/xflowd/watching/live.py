@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xflowd.edge.terminal import texts
-from xflowd.exporting.catalogue import DEFAULT_WORD, IP_VERSIONS, fields_text
+from xflowd.exporting.catalogue import DEFAULT_WORD, IP_VERSIONS, Kind, fields_text
 from xflowd.exporting.clock import message_clock
 from xflowd.exporting.fillers import RecordContext
 from xflowd.exporting.records import fill
@@ -146,7 +146,7 @@ def _values(name: str, column: texts.Column) -> list[Any]:
 
 @cache
 def _template(ip_version: int) -> Template:
-    fields = fields_of(fields_text("ipfix", ip_version, (DEFAULT_WORD,)))
+    fields = fields_of(fields_text("ipfix", Kind(ip_version), (DEFAULT_WORD,)))
     kept = [one for one in fields if one.element.name not in _AT_ITS_END and "PrefixLength" not in one.element.name]
     return Template(0, tuple(kept))
 

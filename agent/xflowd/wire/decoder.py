@@ -14,7 +14,7 @@ from xflowd.wire.layout import Layout
 from xflowd.wire.memory import CollectorMemory, Stream
 from xflowd.wire.message import MalformedMessage, MessageHeader, Records
 from xflowd.wire.rows import fixed_records, variable_records
-from xflowd.wire.template import Field, Template
+from xflowd.wire.template import Field, Template, outer_marked
 
 MAXIMUM_FIELDS = 256  # of one template: what is kept has a limit
 _LONGEST_RECORD = 65_535 - ipfix.HEADER.octets - sets.HEADER.octets
@@ -195,7 +195,7 @@ def _templates(protocol: ModuleType, octets: bytes, is_options: bool) -> tuple[t
     try:
         for template in protocol.read_templates(octets, options=is_options):
             _check(protocol, template)
-            found.append(_suited(template))
+            found.append(_suited(replace(template, fields=outer_marked(template.fields))))
     except MalformedMessage as error:
         return tuple(found), error.reason
     return tuple(found), None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -12,15 +12,28 @@ import numpy.typing as npt
 
 from xflowd.wire.elements import BY_NAME, VARIABLE_LENGTH, Element
 
+OUTER = "outer:"  # before the name of an element that is of the header around: see Field
 _WHOLE_OCTETS = (1, 2, 4, 8)  # widths that numpy has numbers of
+#: What a packet in a tunnel has twice, and collectors take one of for the flow's.
+_ADDRESSES = frozenset(f"{end}IPv{version}Address" for end in ("source", "destination") for version in (4, 6))
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """An element in a template. `octets` as on the wire: less than the type's for reduced-size encoding."""
+    """An element in a template. `octets` as on the wire: less than the type's for reduced-size encoding.
+
+    `outer`: of the header around the flow's own. On the wire its place alone says so: a template may have an element
+    more than once, and the first occurrence is the outer header's (RFC 7011 section 8).
+    """
 
     element: Element
     octets: int
+    outer: bool = False
+
+    @property
+    def name(self) -> str:
+        """The element's, and whether it is of the header around."""
+        return OUTER + self.element.name if self.outer else self.element.name
 
 
 @dataclass(frozen=True)
@@ -39,8 +52,8 @@ class Template:
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """A name for each of `all_fields`: the element's; the second of the same gets `_2`, and so on."""
-        return tuple(_distinct(field.element.name for field in self.all_fields))
+        """A name for each of `all_fields`: the field's; the second of the same gets `_2`, and so on."""
+        return tuple(_distinct(field.name for field in self.all_fields))
 
     @cached_property
     def is_variable(self) -> bool:
@@ -80,14 +93,26 @@ def column_type(field: Field) -> npt.DTypeLike:
 
 
 def fields_of(text: str) -> tuple[Field, ...]:
-    """Fields from names, with `/octets` where the width is not the type's: `"ipVersion tcpControlBits/1"`."""
+    """Fields from names, with `/octets` where the width is not the type's: `"ipVersion tcpControlBits/1"`.
+
+    A name may have OUTER before it.
+    """
     return tuple(_field(word) for word in text.split())
 
 
 def _field(word: str) -> Field:
     name, _, octets = word.partition("/")
-    element = BY_NAME[name]
-    return Field(element, int(octets) if octets else element.octets)
+    element = BY_NAME[name.removeprefix(OUTER)]
+    return Field(element, int(octets) if octets else element.octets, name.startswith(OUTER))
+
+
+def outer_marked(fields: tuple[Field, ...]) -> tuple[Field, ...]:
+    """Fields that were read: of an address that is there twice the last is the flow's, as others have it too."""
+    names = [field.element.name for field in fields]
+    return tuple(
+        replace(field, outer=True) if name in _ADDRESSES and name in names[place + 1 :] else field
+        for place, (name, field) in enumerate(zip(names, fields, strict=True))
+    )
 
 
 def _distinct(names: Iterator[str]) -> Iterator[str]:

@@ -18,10 +18,9 @@ from xflowd.wire.template import Field, Template, fields_of
 
 @dataclass(frozen=True, slots=True)
 class ExportTemplates:
-    """All templates of one protocol."""
+    """All templates of one protocol. `flows`: by IP version, and that of the tunnel around, 0 for none or any."""
 
-    ipv4: Template
-    ipv6: Template
+    flows: Mapping[tuple[int, int], Template]
     sampler: Template
     interface: Template
     statistics: Template
@@ -46,15 +45,19 @@ _SYSTEM = (Field(netflow9.SCOPES[1], 4),)
 _DOMAIN = fields_of("observationDomainId")
 
 NETFLOW9 = ExportTemplates(
-    ipv4=Template(904, fields_of(DEFAULT["netflow9", 4])),
-    ipv6=Template(906, fields_of(DEFAULT["netflow9", 6])),
+    flows={
+        (4, 0): Template(904, fields_of(DEFAULT["netflow9", 4])),
+        (6, 0): Template(906, fields_of(DEFAULT["netflow9", 6])),
+    },
     sampler=_options(910, _SYSTEM, _SAMPLER),
     interface=_options(911, _SYSTEM, _INTERFACE),
     statistics=_options(912, _SYSTEM, _STATISTICS),
 )
 IPFIX = ExportTemplates(
-    ipv4=Template(1004, fields_of(DEFAULT["ipfix", 4])),
-    ipv6=Template(1006, fields_of(DEFAULT["ipfix", 6])),
+    flows={
+        (4, 0): Template(1004, fields_of(DEFAULT["ipfix", 4])),
+        (6, 0): Template(1006, fields_of(DEFAULT["ipfix", 6])),
+    },
     sampler=_options(1010, _DOMAIN, _SAMPLER),
     interface=_options(1011, _DOMAIN, _INTERFACE),
     statistics=_options(1012, _DOMAIN, _STATISTICS + _METERING_STATISTICS),
@@ -65,23 +68,26 @@ BY_PROTOCOL = {"netflow9": NETFLOW9, "ipfix": IPFIX}
 _CHOSEN = range(10_000, 1 << 16)
 
 
-def chosen(protocol: str, texts: Mapping[int, str]) -> ExportTemplates:
-    """The templates of a protocol with these fields of flows, by IP version, as texts for `fields_of`.
+def chosen(protocol: str, texts: Mapping[tuple[int, int], str]) -> ExportTemplates:
+    """The templates of a protocol with these fields of flows, as texts for `fields_of`; keys as in ExportTemplates.
 
-    A record is a multiple of four octets: zeros fill it up. Raises ValueError where a version has no fields.
+    A record is a multiple of four octets: zeros fill it up. Raises ValueError where a kind of flows has no fields.
     """
     told = BY_PROTOCOL[protocol]
-    ipv4, ipv6 = _chosen(protocol, 4, texts[4], told.ipv4), _chosen(protocol, 6, texts[6], told.ipv6)
-    if ipv4.template_id == ipv6.template_id:
-        ipv6 = replace(ipv6, template_id=_number(ipv6.template_id + 1 - _CHOSEN.start))
-    return replace(told, ipv4=ipv4, ipv6=ipv6)
+    made: dict[tuple[int, int], Template] = {}
+    for kind, text in texts.items():
+        template = _chosen(protocol, kind[0], text, told.flows.get(kind))
+        while template.template_id in [other.template_id for other in made.values()]:
+            template = replace(template, template_id=_number(template.template_id + 1 - _CHOSEN.start))
+        made[kind] = template
+    return replace(told, flows=made)
 
 
-def _chosen(protocol: str, ip_version: int, text: str, default: Template) -> Template:
+def _chosen(protocol: str, ip_version: int, text: str, default: Template | None) -> Template:
     fields = fields_of(text)
     if not fields:
         raise ValueError(f"no element is of IPv{ip_version} flows")
-    if fields == default.fields:
+    if default and fields == default.fields:
         return default
     padding = -sum(field.octets for field in fields) % 4
     if padding:
