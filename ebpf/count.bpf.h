@@ -8,6 +8,7 @@
 
 #include "clock.bpf.h"
 #include "flow.h"
+#include "key.bpf.h"
 #include "maps.bpf.h"
 #include "packet.bpf.h"
 #include "point.bpf.h"
@@ -68,7 +69,8 @@ static __always_inline void count_packets(struct flow_slot *slot, const struct p
 	__u64 now;
 
 	if (packet->tcp_flags & (TCP_FIN | TCP_RST)) {
-		slot->end_seen = 1;
+		if (flow_is_connection())
+			slot->end_seen = 1;
 		now = exact_ns();
 	} else {
 		now = coarse_ns();

@@ -22,6 +22,14 @@ static __always_inline int way_is_in_key(void)
 	return (config.key_fields & KEY_WAY) == KEY_WAY;
 }
 
+/*
+ * Whether a flow is one direction of one connection. Of a key that has less, FIN and RST end a connection and not the flow.
+ */
+static __always_inline int flow_is_connection(void)
+{
+	return way_is_in_key() && config.key_fields & KEY_DESTINATION_ADDRESS;
+}
+
 /* Of a key that is not masked. */
 static __always_inline struct way way_of(const struct flow_key *key)
 {

@@ -94,8 +94,12 @@ static __always_inline void fill_slot(void *ctx, enum hook hook, const struct pa
 	slot->own.flow_end_ns = slot->flow_start_ns;
 	slot->key.flow_label_ipv6 = packet->flow_label;
 	slot->ip_class_of_service = packet->class_of_service;
-	slot->ingress_interface = key->flow_direction == FLOW_INGRESS ? key->interface : packet->other_interface;
-	slot->egress_interface = key->flow_direction == FLOW_EGRESS ? key->interface : 0;
+	if (key->flow_direction == FLOW_INGRESS)
+		slot->ingress_interface = key->interface;
+	else
+		slot->egress_interface = key->interface;
+	if (key->flow_direction == FLOW_EGRESS && config.key_fields & KEY_SOURCE_ADDRESS) /* else from anywhere */
+		slot->ingress_interface = packet->other_interface;
 	copy_macs(ctx, hook, &slot->key);
 	if (!(config.key_fields & KEY_DESTINATION_ADDRESS)) /* the flow's packets may go different ways */
 		return;

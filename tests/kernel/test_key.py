@@ -25,7 +25,7 @@ from kernel.frames import (
     tcp,
     udp,
 )
-from kernel.running import live_flows, numbers_of, outcomes, run
+from kernel.running import SocketBuffer, live_flows, numbers_of, outcomes, run
 from xflowd.edge.kernel import Kernel
 from xflowd.edge.loading import DEFAULT_KEY, LoadOptions
 from xflowd.metering.table import Records, SlotState
@@ -157,6 +157,25 @@ def test_what_is_not_in_the_key_is_the_first_packets(load: Load, field: str) -> 
     assert found["source_mac_address"].tobytes() == first[6:12]
     assert found["destination_mac_address"].tobytes() == first[:6]
     assert (found["flow_label_ipv6"][0], found["ip_class_of_service"][0]) == (0x11111, 0x20)
+
+
+@pytest.mark.parametrize(("fields", "end"), [(IP, 0), (PROTO, 0), (FULL, 1), (DEFAULT_KEY, 1), (ETHER, 1)])
+def test_a_connection_that_ends_is_no_flow_of_many_that_does(load: Load, fields: tuple[str, ...], end: int) -> None:
+    kernel = load(key_fields=fields)
+    for segment in (tcp(1, 2, 0x11), tcp(3, 2)):
+        run(kernel, "xdp_ingress", V4 + ipv4(TCP, segment))
+    assert kernel.slots["end_seen"].max() == end
+
+
+@pytest.mark.parametrize(("fields", "told"), [(DEFAULT_KEY, 7), (IP, 7), (("KEY_DESTINATION_ADDRESS",), 0)])
+def test_packets_of_any_source_came_in_anywhere(load: Load, fields: tuple[str, ...], told: int) -> None:
+    """At egress: the interface is the first packet's where packets of one source come in by one, else it is 0."""
+    kernel = load(key_fields=fields)
+    for interface in (7, 8):
+        run(kernel, "tc_egress", _TCP4, SocketBuffer(ifindex=1, ingress_ifindex=interface))
+    found = live_flows(kernel)
+    assert found["ingress_interface"].tolist() == [told]
+    assert found["packet_delta_count"].tolist() == [2]
 
 
 def test_many_flows_of_an_extended_key(load: Load) -> None:
