@@ -33,6 +33,7 @@ enum tunnel_port {
 	PORT_GTPU = 2152,
 	PORT_TEREDO = 3544,
 	PORT_VXLAN = 4789,
+	PORT_VXLAN_LINUX = 8472, /* Linux's own where no other is named; registered for OTV, which has the same form */
 	PORT_GENEVE = 6081,
 };
 
@@ -91,33 +92,15 @@ static __always_inline int enter_ipv4(struct descent *descent)
 	return take(&descent->cursor, words * 4 - sizeof(*ip)) ? 0 : -1;
 }
 
-/* Extension headers but for those of fragments and of IPsec, as in walk_extensions(). */
 static __always_inline int enter_ipv6(struct descent *descent)
 {
 	struct ipv6_header *ip = take(&descent->cursor, sizeof(*ip));
-	const volatile struct extension_kind *kind;
-	struct extension_header *header;
-	__u32 offset = 0;
-	void *begin;
-	int i;
 
 	if (!ip || *(__u8 *)ip >> 4 != 6)
 		return -1;
 	descent->protocol = ip->next_header;
 	descent->outer_octets = bpf_ntohs(ip->payload_length) + sizeof(*ip);
-	begin = descent->cursor.position;
-	for (i = 0; i < IPV6_EXTENSION_HEADERS; i++) {
-		kind = &extension_kinds[descent->protocol];
-		header = begin + offset;
-		if (!kind->plus || descent->protocol == PROTOCOL_AUTHENTICATION)
-			break;
-		if ((void *)(header + 1) > descent->cursor.end || header->fragment_offset & kind->fragment_mask)
-			break;
-		offset += ((header->length & kind->length_mask) + kind->plus) << (kind->shift & 3);
-		offset &= IPV6_EXTENSIONS_MASK;
-		descent->protocol = header->next;
-	}
-	descent->cursor.position = begin + offset;
+	descent->cursor.position += skip_extensions(ip + 1, descent->cursor.end, &descent->protocol, IPV6_EXTENSIONS_MASK);
 	return 0;
 }
 
@@ -228,7 +211,7 @@ static __always_inline int enter_udp(struct descent *descent)
 
 	if (!udp)
 		return -1;
-	if (udp->destination == bpf_htons(PORT_VXLAN))
+	if (udp->destination == bpf_htons(PORT_VXLAN) || udp->destination == bpf_htons(PORT_VXLAN_LINUX))
 		return enter_vxlan(descent);
 	if (udp->destination == bpf_htons(PORT_GENEVE))
 		return enter_geneve(descent);
@@ -256,25 +239,6 @@ static __always_inline int enter_tunnel(struct descent *descent)
 	default:
 		return -1;
 	}
-}
-
-/* An inner frame with two tags at most: the EtherType behind them. */
-static __always_inline int enter_ethernet(struct descent *descent)
-{
-	struct inner_ethernet *ethernet = take(&descent->cursor, sizeof(*ethernet));
-	__be16 *tag;
-	int depth;
-
-	if (!ethernet)
-		return -1;
-	descent->type = ethernet->type;
-	for (depth = 0; depth < VLAN_TAGS && is_vlan(descent->type); depth++) {
-		tag = take(&descent->cursor, 2 * sizeof(*tag));
-		if (!tag)
-			return -1;
-		descent->type = tag[1];
-	}
-	return 0;
 }
 
 /* Octets of the inner packet by its own length field; 0 where its header is not whole, or contradicts itself. */
@@ -331,8 +295,8 @@ static __always_inline __u32 step_inside(void *frame, void *end, __u32 from, __u
 		return FOUND_NOTHING;
 	if (enter_tunnel(descent))
 		return FOUND_NOTHING;
-	if (descent->type == bpf_htons(ETH_P_TEB) && enter_ethernet(descent))
-		return FOUND_NOTHING;
+	if (descent->type == bpf_htons(ETH_P_TEB))
+		descent->type = parse_inner_ethernet(&descent->cursor);
 	if (!holds_packet(descent, descent->cursor.position - begin, segment_size))
 		return FOUND_NOTHING;
 	offset = descent->cursor.position - frame;

@@ -118,6 +118,31 @@ static __always_inline void walk_extensions(struct packet *packet, struct flow_k
 	packet->cursor.position = begin + offset;
 }
 
+/*
+ * The same in the header of a tunnel's packet, for what is no fragment: octets from `begin`, where that header ends, to the
+ * protocol that is looked for. Where a fragment, AH, or what is not there comes first, `protocol` stays that.
+ */
+static __always_inline __u32 skip_extensions(const void *begin, const void *end, __u8 *protocol, __u32 mask)
+{
+	const volatile struct extension_kind *kind;
+	const struct extension_header *header;
+	__u32 offset = 0;
+	int i;
+
+	for (i = 0; i < IPV6_EXTENSION_HEADERS; i++) {
+		kind = &extension_kinds[*protocol];
+		header = begin + offset;
+		if (!kind->plus || *protocol == PROTOCOL_AUTHENTICATION || (void *)(header + 1) > end)
+			break;
+		if (header->fragment_offset & kind->fragment_mask)
+			break;
+		offset += ((header->length & kind->length_mask) + kind->plus) << (kind->shift & 3);
+		offset &= mask;
+		*protocol = header->next;
+	}
+	return offset;
+}
+
 /* What BIG TCP over IPv6 puts before TCP in a packet of more than 64 KB (RFC 2675 2). */
 struct jumbo_header {
 	__u8 next;

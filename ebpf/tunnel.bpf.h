@@ -11,12 +11,14 @@
 #include "flow.h"
 #include "link.bpf.h"
 #include "packet.bpf.h"
+#include "parse.bpf.h"
 
 #define GRE_CHECKSUM 0x8000
 #define GRE_KEY 0x2000
 #define GRE_SEQUENCE 0x1000
 #define GRE_VERSION 0x0007
 #define GENEVE_OPTIONS 0x3f /* words of four octets; the two bits above are the version, 0 */
+#define INNER_EXTENSIONS_MASK 0x3fff /* with TUNNEL_OFFSET_MASK before it still within what the verifier lets be read */
 #define VXLAN_NETWORK 0x08 /* this header has a network identifier */
 
 /* RFC 2784 2.1, RFC 2890 2 */
@@ -84,16 +86,23 @@ static __always_inline __be16 parse_tunnel(struct cursor *cursor, __u8 protocol)
 	}
 }
 
-/* An Ethernet header with a tag or none; the EtherType behind it. */
+/* An inner frame with two tags at most; the EtherType behind them, 0 where it is not whole. */
 static __always_inline __be16 parse_inner_ethernet(struct cursor *cursor)
 {
 	struct inner_ethernet *ethernet = take(cursor, sizeof(*ethernet));
-	__be16 *tag;
+	__be16 *tag, type;
+	int depth;
 
-	if (!ethernet || !is_vlan(ethernet->type))
-		return ethernet ? ethernet->type : 0;
-	tag = take(cursor, 2 * sizeof(*tag));
-	return tag ? tag[1] : 0;
+	if (!ethernet)
+		return 0;
+	type = ethernet->type;
+	for (depth = 0; depth < VLAN_TAGS && is_vlan(type); depth++) {
+		tag = take(cursor, 2 * sizeof(*tag));
+		if (!tag)
+			return 0;
+		type = tag[1];
+	}
+	return type;
 }
 
 /*
@@ -118,13 +127,16 @@ static __always_inline int parse_inner_ipv6(struct cursor *cursor, __u32 segment
 {
 	struct ipv6_header *ip = take(cursor, sizeof(*ip));
 	__u32 length;
+	__u8 protocol;
 
 	if (!ip)
 		return -1;
 	length = bpf_ntohs(ip->payload_length);
 	if (*(__u8 *)ip >> 4 != 6 || (length && length + sizeof(*ip) <= segment_size))
 		return -1;
-	return ip->next_header;
+	protocol = ip->next_header;
+	cursor->position += skip_extensions(ip + 1, cursor->end, &protocol, INNER_EXTENSIONS_MASK);
+	return protocol;
 }
 
 /* Octets of the transport header, which need not be in the frame as a whole; 0 where it is none that GSO cuts. */

@@ -14,7 +14,7 @@
  *   - ICMP and ICMPv6 have type and code behind a header of either IP version.
  *   - A TCP header is as long as its data offset says, also where that is less than five words.
  *   - A tunnel is looked for in GSO packets alone: IP in IP, GRE, GENEVE and VXLAN, told by their headers. The inner
- *     packet is longer than a segment, has one tag at most and no extension headers, and carries TCP or UDP.
+ *     packet is longer than a segment, has two tags at most, is no fragment, and carries TCP or UDP.
  *   - Where inner headers count: two tunnels deep, by their ports in UDP (of Teredo either, of others the destination).
  *     Fragments, AH and Teredo's authentication end the search, and so does an inner packet that is not as its length says,
  *     is longer than the outer one has room for, begins 4,096 octets or more into the frame, or, in a GSO packet, is
@@ -325,7 +325,7 @@ static uint32_t udp_tunnel_length(const struct reading *r, uint32_t at, uint32_t
 /* Where the inner IP header begins, and its version; 0 where there is none. */
 static uint32_t inner_packet(const struct reading *r, uint32_t outer, uint32_t at, uint32_t *version)
 {
-	uint32_t type = outer == 4 ? 0x0800 : 0x86dd, length = 0;
+	uint32_t type = outer == 4 ? 0x0800 : 0x86dd, length = 0, tags;
 
 	if (outer == 47 || outer == 17) {
 		length = outer == 47 ? gre_length(r, at, &type) : udp_tunnel_length(r, at, &type);
@@ -340,13 +340,28 @@ static uint32_t inner_packet(const struct reading *r, uint32_t outer, uint32_t a
 			return 0;
 		type = two(r, at + 12);
 		at += 14;
-		if (type == 0x8100 || type == 0x88a8) {
+		for (tags = 0; (type == 0x8100 || type == 0x88a8) && tags < MOST_TAGS; tags++) {
 			type = there(r, at, 4) ? two(r, at + 2) : 0;
 			at += 4;
 		}
 	}
 	*version = type == 0x0800 ? 4 : 6;
 	return type == 0x0800 || type == 0x86dd ? at : 0;
+}
+
+/* Octets of extension headers, up to one that ends the search; what follows is put into `protocol`. */
+static uint32_t options_of(const struct reading *r, uint32_t at, uint32_t *protocol)
+{
+	uint32_t seen, header, begin = at;
+
+	for (seen = 0; seen < MOST_EXTENSIONS && *protocol != 51; seen++) {
+		header = extension_length(r, *protocol, at, UINT32_MAX);
+		if (!header || (*protocol == 44 && (two(r, at + 2) & 0xfff9)))
+			break;
+		*protocol = octet(r, at);
+		at += header;
+	}
+	return at - begin;
 }
 
 /* Octets of the inner IP header, and the protocol in it; 0 where it is none, or the packet is whole in a segment. */
@@ -360,8 +375,9 @@ static uint32_t inner_ip_length(const struct reading *r, uint32_t version, uint3
 	if (length && length + (version == 4 ? 0 : 40) <= r->segment_size)
 		return 0;
 	*protocol = octet(r, at + (version == 4 ? 9 : 6));
-	if (version == 4)
-		header = octet(r, at) % 16 * 4;
+	if (version == 6)
+		return header + options_of(r, at + header, protocol);
+	header = octet(r, at) % 16 * 4;
 	return header >= 20 && there(r, at, header) ? header : 0;
 }
 
@@ -491,7 +507,7 @@ static struct place inside_udp(const struct reading *r, uint32_t at)
 	from = two(r, at);
 	to = two(r, at + 2);
 	at += 8;
-	if (to == 4789)
+	if (to == 4789 || to == 8472)
 		return inside_vxlan(r, at);
 	if (to == 6081)
 		return inside_geneve(r, at);
@@ -529,7 +545,7 @@ static struct place inside_frame(const struct reading *r, struct place frame)
 /* The payload of an IP packet that is neither a fragment nor protected; `protocol` is set with it. */
 static uint32_t payload_of(const struct reading *r, struct place outer, uint32_t *protocol, uint32_t *length)
 {
-	uint32_t at = outer.at, seen, header;
+	uint32_t at = outer.at, header;
 
 	if (outer.type == 0x0800) {
 		if (!there(r, at, 20) || octet(r, at) / 16 != 4 || two(r, at + 6) % 16384)
@@ -544,14 +560,7 @@ static uint32_t payload_of(const struct reading *r, struct place outer, uint32_t
 	*protocol = octet(r, at + 6);
 	*length = 40 + two(r, at + 4);
 	at += 40;
-	for (seen = 0; seen < MOST_EXTENSIONS && *protocol != 51; seen++) {
-		header = extension_length(r, *protocol, at, UINT32_MAX);
-		if (!header || (*protocol == 44 && (two(r, at + 2) & 0xfff9)))
-			break;
-		*protocol = octet(r, at);
-		at += header;
-	}
-	return at;
+	return at + options_of(r, at, protocol);
 }
 
 /* Whether a packet begins here that is what it says; `room` octets of the outer packet are left for it. */

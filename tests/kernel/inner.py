@@ -132,6 +132,7 @@ INSIDE = [
     ),
     Tunnelled("GRE of Ethernet with two tags", outer4(GRE, gre(0, TEB, _QINQ_INSIDE + INNER4)), FLOW4),
     Tunnelled("VXLAN", outer4(UDP, vxlan(V4 + INNER4)), FLOW4, _VXLAN),
+    Tunnelled("VXLAN on the port that Linux takes", outer4(UDP, udp(1, 8472, vxlan(V4 + INNER4)[8:])), FLOW4, _VXLAN),
     Tunnelled("VXLAN over IPv6, of IPv6", outer6(UDP, vxlan(V6 + INNER6)), FLOW6, _VXLAN),
     Tunnelled("VXLAN of a tagged frame", outer4(UDP, vxlan(ethernet(IPV6, (DOT1Q, 9)) + INNER6)), FLOW6, _VXLAN),
     Tunnelled("VXLAN of a padded frame", outer4(UDP, vxlan(V4 + INNER4 + bytes(20))), FLOW4, _VXLAN),

@@ -6,7 +6,27 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from kernel.frames import DOT1Q, GRE, HOP_BY_HOP, ICMP, IPV4, IPV6, SCTP, TCP, UDP, ethernet, icmp, ipv4, ipv6, tcp, udp
+from kernel.frames import (
+    AUTHENTICATION,
+    DESTINATION_OPTIONS,
+    DOT1Q,
+    GRE,
+    HOP_BY_HOP,
+    ICMP,
+    IPV4,
+    IPV6,
+    SCTP,
+    TCP,
+    UDP,
+    ethernet,
+    fragment,
+    icmp,
+    ipv4,
+    ipv6,
+    options_header,
+    tcp,
+    udp,
+)
 
 IP_IN_IP, IPV6_IN_IP, TEB = 4, 41, 0x6558
 VXLAN_PORT, GENEVE_PORT, FOU_PORT = 4789, 6081, 5555
@@ -72,6 +92,10 @@ TUNNELS = [
     Repeated("GRE of Ethernet", lambda p: V6 + ipv6(GRE, gre(0, TEB, V4 + _in4(p))), 98),
     Repeated("VXLAN", lambda p: V4 + ipv4(UDP, vxlan(V4 + _in4(p))), 90),
     Repeated("VXLAN of an 802.1Q frame", lambda p: V4 + ipv4(UDP, vxlan(ethernet(IPV4, (DOT1Q, 9)) + _in4(p))), 94),
+    Repeated("VXLAN of a frame with two tags",
+             lambda p: V4 + ipv4(UDP, vxlan(ethernet(IPV4, (0x88A8, 9), (DOT1Q, 9)) + _in4(p))), 98),
+    Repeated("IPv6 with options in IPv4",
+             lambda p: V4 + ipv4(IPV6_IN_IP, ipv6(TCP, _web(p), options_header(DESTINATION_OPTIONS, 1))), 96),
     Repeated("VXLAN with a group, of IPv6 over IPv6", lambda p: V6 + ipv6(UDP, vxlan(V6 + _in6(p), flags=0x88)), 130),
     Repeated("VXLAN of UDP", lambda p: V4 + ipv4(UDP, vxlan(V4 + ipv4(UDP, udp(1, 2, p)))), 78),
     Repeated("VXLAN behind two tags",
@@ -83,13 +107,21 @@ TUNNELS = [
 ]  # fmt: skip
 
 #: What is no tunnel, or has nothing in it that GSO cuts: each segment has the outermost headers, and no more.
-OTHERS = [
+OTHERS = [  # the payload is made shorter by what is then part of it
     Repeated("UDP", lambda p: V4 + ipv4(UDP, udp(1, 2, p)), 28),
     Repeated("VXLAN of ICMP", lambda p: V4 + ipv4(UDP, vxlan(V4 + ipv4(ICMP, icmp(8, 0))) + p[50:]), 28),
+    Repeated("VXLAN of a frame with three tags",
+             lambda p: V4 + ipv4(UDP, vxlan(ethernet(IPV4, *[(DOT1Q, 1)] * 3) + _in4(p[74:]))), 28),
+    Repeated("a fragment of IPv6 in IPv4",
+             lambda p: V4 + ipv4(IPV6_IN_IP, ipv6(TCP, _web(p[68:]), fragment(1, more=False))), 20),
+    Repeated("IPv6 with AH in IPv4",
+             lambda p: V4 + ipv4(IPV6_IN_IP, ipv6(TCP, _web(p[72:]), (AUTHENTICATION, b"\1" + bytes(10)))), 20),
+    Repeated("IPv6 with nine options in IPv4",
+             lambda p: V4 + ipv4(IPV6_IN_IP, ipv6(TCP, _web(p[132:]), *[options_header(DESTINATION_OPTIONS)] * 9)), 20),
     Repeated("GRE of a later version", lambda p: V4 + ipv4(GRE, gre(1, IPV4, _in4(p[44:]))), 20),
     Repeated("GRE of ARP", lambda p: V4 + ipv4(GRE, gre(0, 0x0806, p[4:])), 20),
     Repeated("SCTP", lambda p: V4 + ipv4(SCTP, bytes(12) + p), 32),
-]
+]  # fmt: skip
 
 #: Before each segment stands less than in the frame: the jumbo payload option is the kernel's own.
 BIG_TCP = [
