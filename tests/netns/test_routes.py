@@ -543,11 +543,46 @@ print(np.count_nonzero(known != answers), *np.unique(answers))
 """
 
 
+#: Of one priority, which are asked in this order; a throw that is longer than 64 bits.
+IN_TURN = (
+    "rule add lookup 200 priority 100",
+    "rule add lookup 101 priority 100",
+    "route add 10.2.0.0/20 dev wan1 table 200",
+    "route add 10.2.0.0/24 dev wan2 table 101",
+    "-6 rule add lookup 200 priority 100",
+    "-6 route add 2001:db8:101::/48 dev wan1 table 200",
+    "-6 route add throw 2001:db8:101::/80 table 200",
+)
+
+
 def test_tables_say_of_any_address_what_the_kernel_answers(network: Network) -> None:
     network.router.ip(*ROUTES, *random_routes())
+    batch(network.router, *IN_TURN)
     wrong, *lengths = map(int, network.router.run(sys.executable, "-c", COMPARE).split())
     assert wrong == 0
     assert len(lengths) > 30, lengths
+
+
+#: Prints whether tables can say it.
+CAN_SAY = """
+from xflowd.edge.routing import PolicyError, tables
+try:
+    tables()
+    print("tables")
+except PolicyError as policy:
+    print(policy)
+"""
+
+
+@pytest.mark.parametrize(("table", "told"), [("main", "tables"), ("300", "there are routes for some sources")])
+def test_a_default_route_for_some_sources(network: Network, table: str, told: str) -> None:
+    """In the last table its length is that of no route; before others it decides whether those are asked."""
+    batch(
+        network.router,
+        f"-6 route add default from 2001:db8:a::/64 via {X.host6} table {table}",
+        "-6 rule add lookup 300 priority 100",
+    )
+    assert network.router.run(sys.executable, "-c", CAN_SAY).startswith(told)
 
 
 def random_routes() -> list[str]:

@@ -130,6 +130,29 @@ def test_tables_are_asked_in_their_order(address: str, length: int) -> None:
     assert tables.lengths(*octets([address])).tolist() == [length]
 
 
+@pytest.mark.parametrize(("prefix", "address", "length"), [
+    ("192.0.2.128/25", "192.0.2.200", 16),
+    ("2001:db8:0:1::/64", "2001:db8:0:1::1", 48),
+    ("2001:db8:0:1:2::/80", "2001:db8:0:1:2::1", 48),  # longer than 64 bits: looked for apart
+])  # fmt: skip
+def test_a_throw_ends_the_search_in_its_table(prefix: str, address: str, length: int) -> None:
+    """Also that for a shorter prefix there."""
+    one = [("192.0.2.0/24", 25), ("2001:db8::/32", 33), (prefix, RoutingTables.THROW)]
+    next_one = [("192.0.0.0/16", 17), ("2001:db8::/48", 49)]
+    tables = RoutingTables([LongestMatch([prefixes(known)]) for known in (one, next_one)])
+    assert tables.lengths(*octets([address])).tolist() == [length]
+
+
+def test_an_address_that_is_not_in_the_key_has_no_prefix_and_no_system() -> None:
+    """It is zero, and the halves of all addresses, which some VPNs route to themselves, begin with that."""
+    flows = np.zeros(2, FLOW)
+    flows["ip_version"] = 4, 6
+    RoutingTables([LongestMatch([prefixes([("0.0.0.0/1", 2), ("::/3", 4)])])]).fill(flows)
+    AutonomousSystems([prefixes([("0.0.0.0/0", 64496), ("::/0", 64496)])]).fill(flows)
+    for end in ("source", "destination"):
+        assert flows[f"{end}_prefix_length"].tolist() == flows[f"bgp_{end}_as_number"].tolist() == [0, 0]
+
+
 def test_columns_of_flows() -> None:
     flows = np.zeros(2, FLOW)
     flows["source_address"], flows["ip_version"] = octets(["192.0.2.1", "2001:db8::1"])

@@ -44,9 +44,10 @@ def tables() -> RoutingTables:
     by_order: dict[int, list[Prefixes]] = {}
     count = 0
     for version, family in _FAMILIES.items():
-        order = {table: place for place, table in reversed(list(enumerate(_tables_asked(family))))}
+        asked = _tables_asked(family)
+        order = {table: place for place, table in reversed(list(enumerate(asked)))}
         for block in _dump(family, netlink.RTM_GETROUTE):
-            prefixes, table_numbers = _prefixes(block, version)
+            prefixes, table_numbers = _prefixes(block, version, asked)
             count += len(prefixes.values)
             if count > MOST_ROUTES:
                 raise PolicyError(f"there are more than {MOST_ROUTES:,} routes")
@@ -65,7 +66,8 @@ def _tables_asked(family: int) -> list[int]:
     if not all(plain for _, _, plain, _ in rules):
         by_port = any(looks for _, _, _, looks in rules)
         raise PolicyError("there are rules beside those that look up a table for every packet", by_port=by_port)
-    return [table for _, table, _, _ in sorted(rules)]
+    # Those of one priority are asked in the order in which they were made, and told in that order.
+    return [table for _, table, _, _ in sorted(rules, key=lambda rule: rule[0])]
 
 
 def _rule(block: bytes, at: int) -> tuple[int, int, bool, bool]:
@@ -88,25 +90,30 @@ def _dump(family: int, kind: int) -> Iterator[bytes]:
     return netlink.dump_blocks(kind, _ROUTE.pack(family, *[0] * 8))
 
 
-def _prefixes(block: bytes, version: int) -> tuple[Prefixes, npt.NDArray[np.uint32]]:
-    """The routes of a block, and the table of each. Raises PolicyError for one that is not for every packet."""
+def _prefixes(block: bytes, version: int, asked: list[int]) -> tuple[Prefixes, npt.NDArray[np.uint32]]:
+    """The routes of a block, and the table of each. Raises PolicyError for one that is not for every packet.
+
+    A default route of the table that is `asked` last may be for some packets alone: its prefix length is 0, as where
+    there is no route.
+    """
     octets = np.frombuffer(block + bytes(_PADDING), np.uint8)
     places = np.array(list(netlink.messages(block, netlink.RTM_NEWROUTE)), np.intp)
     header = octets[places[:, None] + np.arange(_PAYLOAD)]
     lengths, source_lengths, service, kinds = (header[:, netlink.HEADER.size + at] for at in (1, 2, 3, 7))
     flags = _numbers(octets, places + _PAYLOAD - 4)
     usable = flags & (_RTNH_F_DEAD | _RTM_F_CLONED) == 0
-    if np.any(usable & (lengths > 0) & ((source_lengths > 0) | (service > 0))):
-        raise PolicyError("there are routes for some sources, or for some classes of service")
     table, destination = _attributes(octets, places, (_RTA_TABLE, _RTA_DST))
     tables_of = np.where(table > 0, _numbers(octets, table), header[:, netlink.HEADER.size + 4])
+    for_some = usable & ((source_lengths > 0) | (service > 0)) & np.isin(tables_of, asked)
+    if np.any(for_some & ((lengths > 0) | ~np.isin(tables_of, asked[-1:]))):
+        raise PolicyError("there are routes for some sources, or for some classes of service")
     width = 4 if version == 4 else 16
     addresses = np.zeros((len(places), 16), np.uint8)
     given = destination > 0
     addresses[given, :width] = octets[destination[given][:, None] + np.arange(width)]
     values = lengths.astype(np.uint32) + 1
     values[(kinds >= _RTN_BLACKHOLE) & (kinds <= _RTN_PROHIBIT)] = RoutingTables.NOWHERE
-    values[kinds == _RTN_THROW] = 0
+    values[kinds == _RTN_THROW] = RoutingTables.THROW
     whole = Prefixes(np.full(len(places), version, np.uint8), addresses, lengths, values)
     return _taken(whole, usable), tables_of[usable]
 

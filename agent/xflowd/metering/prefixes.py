@@ -86,6 +86,8 @@ class RoutingTables:
 
     #: The value of a route that leads nowhere: no prefix length is told, but other routes are not asked either.
     NOWHERE = 255
+    #: The value of a route that ends the search in its table: the next one is asked.
+    THROW = 254
 
     def __init__(self, tables: Sequence[LongestMatch] = ()) -> None:
         """The value of a route is its prefix length and one."""
@@ -97,13 +99,14 @@ class RoutingTables:
             flows[f"{end}_prefix_length"] = self.lengths(flows[f"{end}_address"], flows["ip_version"])
 
     def lengths(self, addresses: Octets, versions: Octets) -> Octets:
-        """The length of the prefix of each address's route."""
+        """The length of the prefix of each address's route; 0 of none: it is not in the key."""
         found = np.zeros(len(addresses), np.uint32)
         for table in self._tables:
             rows = np.flatnonzero(found == 0)
             if len(rows):
                 found[rows] = table.find(addresses[rows], versions[rows])
-        found[(found == 0) | (found == self.NOWHERE)] = 1
+                found[found == self.THROW] = 0
+        found[(found == 0) | (found == self.NOWHERE) | ~addresses.any(axis=1)] = 1
         lengths: Octets = (found - 1).astype(np.uint8)
         return lengths
 
@@ -118,7 +121,9 @@ class AutonomousSystems:
     def fill(self, flows: Records) -> None:
         """Set bgpSourceAsNumber and bgpDestinationAsNumber of flows (of FLOW); 0 where they are not known."""
         for end in ("source", "destination"):
-            flows[f"bgp_{end}_as_number"] = self._systems.find(flows[f"{end}_address"], flows["ip_version"])
+            addresses = flows[f"{end}_address"]
+            numbers = self._systems.find(addresses, flows["ip_version"])
+            flows[f"bgp_{end}_as_number"] = np.where(addresses.any(axis=1), numbers, 0)  # of none: not in the key
 
 
 def _keys(form: _Form, addresses: Octets) -> Keys:
