@@ -31,6 +31,9 @@ class GoneError(Exception):
 
 def programs(meter: Meter, interface: Interface, direction: int) -> tuple[str, ...]:
     """What may run there, best first: XDP where it is possible, worth it and sees everything, TC everywhere."""
+    if interface.link is Link.TUNNEL:
+        mend = "meter the interface that its packets leave by, with tunnels = inner"
+        raise AttachError(f"a tunnel without one far end has its outer header in each packet: {mend}")
     if interface.link is Link.UNKNOWN:
         raise AttachError("its link layer is not one of those that xflowd reads: Ethernet, or none")
     tc = f"tc_{DIRECTION_NAMES[direction]}" + ("" if interface.link is Link.ETHERNET else "_network")
@@ -105,7 +108,7 @@ def _xdp_obstacle(meter: Meter, interface: Interface, direction: int) -> str | N
         return None
     if interface.kind == "veth":
         return "a veth copies every packet for it"
-    if not _VLANS.intersection(meter.key) or not interface.carries_vlans:
+    if not _VLANS.intersection(meter.key):
         return None
     try:
         strips = strips_vlan_tags(interface.name)

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +21,7 @@ from kernel.namespace import devices
 from kernel.running import live_flows, only, outcomes
 from lab.namespaces import Namespace
 from lab.process import wait_until
+from xflowd import hooks
 from xflowd.config import Direction, Hook, Meter
 from xflowd.edge import attach, libbpf, network
 from xflowd.edge.kernel import Kernel
@@ -458,3 +459,14 @@ def test_places_of_a_predecessor_that_are_gone_are_forgotten(load: Load, wire: W
     points.follow(Meter(interfaces=("one",)), kernel, network.interfaces(), forgotten.append)
     assert forgotten == [{(TWO, EGRESS)}]
     points.close()
+
+
+@pytest.mark.parametrize(("state", "choice"), [("on", ("tc_ingress",)), ("off", ("xdp_ingress", "tc_ingress"))])
+def test_a_device_that_takes_tags_off_is_metered_by_tc(wire: Wire, state: str, choice: tuple[str, ...]) -> None:
+    """Whether VLAN devices stand on it or not: a mirror port has none, and XDP would see no VLAN there."""
+    wire.space.run("ethtool", "-K", "one", "rxvlan", state)
+    (one,) = (interface for interface in network.interfaces() if interface.name == "one")
+    device = replace(one, kind="")  # a veth is metered by TC in any case
+    assert network.strips_vlan_tags("one") == (state == "on")
+    assert hooks.programs(Meter(), device, INGRESS) == choice
+    assert hooks.programs(Meter(key=()), device, INGRESS) == ("xdp_ingress", "tc_ingress")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes as c
 import enum
 import errno
+import fcntl
+import os
 import socket
 import struct
 import sys
@@ -12,10 +15,15 @@ from dataclasses import dataclass
 
 from xflowd.edge import netlink
 
-Link = enum.Enum("Link", ["ETHERNET", "NONE", "UNKNOWN"])  # what a packet begins with
+#: What a packet begins with. A tunnel without one far end has its own outer header there, made for each packet.
+Link = enum.Enum("Link", ["ETHERNET", "NONE", "TUNNEL", "UNKNOWN"])
 
-#: ARPHRD_* of <linux/if_arp.h>: Ethernet and loopback; PPP, raw IP, IPIP, IP6 tunnel, SIT, GRE, GRE over IPv6, none.
-_LINKS = dict.fromkeys((1, 772), Link.ETHERNET) | dict.fromkeys((512, 519, 768, 769, 776, 778, 823, 65534), Link.NONE)
+#: ARPHRD_* of <linux/if_arp.h>: GRE, GRE over IPv6.
+_GRE, _GRE6 = 778, 823
+#: Ethernet and loopback; PPP, raw IP, IPIP, IP6 tunnel, SIT, GRE, none.
+_LINKS = dict.fromkeys((1, 772), Link.ETHERNET) | dict.fromkeys(
+    (512, 519, 768, 769, 776, _GRE, _GRE6, 65534), Link.NONE
+)
 #: Multicast groups of <linux/rtnetlink.h>: RTMGRP_LINK; routes and rules of IPv4 and IPv6. Of IPv4 routes that go with
 #: an interface or an address, the kernel says nothing but that: RTMGRP_LINK, RTMGRP_IPV4_IFADDR.
 LINKS, ROUTES = 0x1, 0x40 | 0x80 | 0x400 | 0x40000 | 0x1 | 0x10
@@ -24,10 +32,14 @@ _ROUTE = struct.Struct("=BBBBBBBBI")  # struct rtmsg: family, lengths, class, ta
 _COUNTERS = struct.Struct("=4Q")  # struct rtnl_link_stats64 begins with packets and octets, of each RX before TX
 _HOP = struct.Struct("=HBBi")  # struct rtnexthop
 #: <linux/if_link.h>, <linux/rtnetlink.h>
-_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_LINK, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_STATS64 = 1, 3, 5, 10, 18, 23
-_IFLA_INFO_KIND = 1
-_RTA_OIF, _RTA_PRIORITY, _RTA_MULTIPATH, _RTA_TABLE = 4, 6, 9, 15
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_LINKINFO, _IFLA_STATS64 = 1, 3, 18, 23
+_IFLA_INFO_KIND, _IFLA_INFO_DATA = 1, 2
+_IFLA_GRE_REMOTE, _IFLA_GRE_COLLECT_METADATA = 7, 18  # <linux/if_tunnel.h>
+_RTA_DST, _RTA_SRC, _RTA_OIF, _RTA_PRIORITY, _RTA_MULTIPATH, _RTA_TABLE = 1, 2, 4, 6, 9, 15
+_RTA_IP_PROTO, _RTA_SPORT, _RTA_DPORT = 27, 28, 29
 _RTN_UNICAST, _MAIN_TABLE = 1, 254
+#: <linux/sockios.h>, <linux/ethtool.h>
+_SIOCETHTOOL, _ETHTOOL_GFLAGS, _ETH_FLAG_RXVLAN = 0x8946, 0x25, 1 << 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +49,6 @@ class Interface:
     index: int
     name: str
     link: Link
-    carries_vlans: bool  # VLAN devices stand on it, or it is a port of a bridge
     kind: str  # of a virtual device: veth, vlan, wireguard...; "" of others
     address: bytes = b""  # MAC address; a tunnel's is that of its own packets, which is none
 
@@ -55,18 +66,16 @@ class InterfaceCounters:
 def interfaces() -> list[Interface]:
     """All interfaces of this network namespace. Raises OSError, as all functions here."""
     links = netlink.dump(netlink.RTM_GETLINK, netlink.RTM_NEWLINK, _LINK)
-    parents = {_number(link, _IFLA_LINK) for link in links if _kind(link) == "vlan"}
-    return [_interface(link, parents) for link in links]
+    return [_interface(link) for link in links]
 
 
-def _interface(link: netlink.Message, parents: Collection[int]) -> Interface:
+def _interface(link: netlink.Message) -> Interface:
     """An interface may be called anything: octets that are no text are replaced."""
     _, kind, index, *_ = link.fixed
     name = _text(link.attributes.get(_IFLA_IFNAME, b""))
-    carries_vlans = index in parents or _IFLA_MASTER in link.attributes
-    layer = _LINKS.get(kind, Link.UNKNOWN)
+    layer = Link.TUNNEL if kind in (_GRE, _GRE6) and _has_many_ends(link) else _LINKS.get(kind, Link.UNKNOWN)
     address = link.attributes.get(_IFLA_ADDRESS, b"") if layer is Link.ETHERNET else b""
-    return Interface(index, name, layer, carries_vlans, _kind(link), address)
+    return Interface(index, name, layer, _kind(link), address)
 
 
 def _text(octets: bytes) -> str:
@@ -78,9 +87,21 @@ def _number(message: netlink.Message, attribute: int) -> int:
     return int.from_bytes(message.attributes.get(attribute, b""), sys.byteorder)
 
 
+def _information(link: netlink.Message) -> dict[int, bytes]:
+    """Of a virtual device."""
+    return netlink.attributes(link.attributes.get(_IFLA_LINKINFO, b""))
+
+
 def _kind(link: netlink.Message) -> str:
-    information = netlink.attributes(link.attributes.get(_IFLA_LINKINFO, b""))
-    return _text(information.get(_IFLA_INFO_KIND, b""))
+    return _text(_information(link).get(_IFLA_INFO_KIND, b""))
+
+
+def _has_many_ends(link: netlink.Message) -> bool:
+    """Whether a GRE device has no far end, or a group of them: the kernel gives it a header of its own then."""
+    data = netlink.attributes(_information(link).get(_IFLA_INFO_DATA, b""))
+    remote = data.get(_IFLA_GRE_REMOTE, b"")
+    is_group = len(remote) == 4 and 224 <= remote[0] < 240
+    return (is_group or not any(remote)) and _IFLA_GRE_COLLECT_METADATA not in data
 
 
 def counters(indexes: Collection[int] | None = None) -> dict[int, InterfaceCounters]:
@@ -119,6 +140,30 @@ def default_route_interface() -> str | None:
     return None
 
 
+def leaves_by(connected: socket.socket) -> int:
+    """The index of the interface by which the datagrams of a connected UDP socket leave, as rules and routes say.
+
+    Raises OSError where there is no route.
+    """
+    family, (source, source_port, *_), (to, port, *scope) = (
+        connected.family,
+        connected.getsockname(),
+        connected.getpeername(),
+    )
+    said = {
+        _RTA_DST: socket.inet_pton(family, to.partition("%")[0]),
+        _RTA_SRC: socket.inet_pton(family, source.partition("%")[0]),
+        _RTA_IP_PROTO: bytes([socket.IPPROTO_UDP]),
+        _RTA_SPORT: source_port.to_bytes(2, "big"),
+        _RTA_DPORT: port.to_bytes(2, "big"),
+    }
+    if scope and scope[-1]:  # a link-local address is of one interface
+        said[_RTA_OIF] = scope[-1].to_bytes(4, sys.byteorder)
+    bits = 8 * len(said[_RTA_DST])
+    route = netlink.ask(netlink.RTM_GETROUTE, netlink.RTM_NEWROUTE, _ROUTE, family, bits, bits, attributes=said)
+    return _number(route, _RTA_OIF)
+
+
 def _leads_anywhere(route: tuple[int, ...]) -> bool:
     """Whether its prefix is all addresses, and packets are sent, not refused."""
     _, length, _, _, _, _, _, kind, _ = route
@@ -138,17 +183,12 @@ def _outgoing(route: netlink.Message) -> list[int]:
 
 
 def strips_vlan_tags(name: str) -> bool:
-    """Whether the device takes VLAN tags off frames before XDP sees them (rx-vlan-offload)."""
-    # Asked of interfaces that carry VLANs only; and it takes 16 MB.
-    from pyroute2.ethtool.ethtool import Ethtool  # noqa: PLC0415
-    from pyroute2.netlink.exceptions import NetlinkError  # noqa: PLC0415
-
-    with Ethtool() as ethtool:
-        try:
-            features = ethtool.get_features(name).features
-        except NetlinkError as error:
-            raise OSError(error.code, f"netlink: {error}") from None
-        return bool(features["rx-vlan-hw-parse"].enable) if "rx-vlan-hw-parse" in features else False
+    """Whether the device takes VLAN tags off frames before XDP sees them (rx-vlan-offload of ethtool(8))."""
+    asked = (c.c_uint32 * 2)(_ETHTOOL_GFLAGS)  # struct ethtool_value: the command, and its answer
+    request = struct.pack("@16sP16x", os.fsencode(name), c.addressof(asked))  # struct ifreq
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        fcntl.ioctl(any_socket, _SIOCETHTOOL, request)
+    return bool(asked[1] & _ETH_FLAG_RXVLAN)
 
 
 class Watch:
