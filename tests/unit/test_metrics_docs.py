@@ -91,6 +91,17 @@ def test_each_panel_asks_the_data_source_that_is_chosen() -> None:
     assert {"instance", "interface", "collector"} < VARIABLES.keys()
 
 
+@pytest.mark.parametrize("panel", [one for one in PANELS if one["type"] == "table"], ids=lambda one: one["title"])
+def test_tables_show_the_answers_to_all_their_queries(panel: dict[str, Any]) -> None:
+    """A table shows one of several answers, until they are merged; then each has a column for its value."""
+    steps = {one["id"]: one["options"] for one in panel["transformations"]}
+    left_out = {name for name, is_out in steps["organize"]["excludeByName"].items() if is_out}
+    if len(panel["targets"]) > 1:
+        assert list(steps) == ["merge", "organize"]
+        assert {f"Value #{target['refId']}" for target in panel["targets"]} <= left_out
+    assert {"Time", "Value", "__name__"} <= left_out
+
+
 def test_panels_have_numbers_of_their_own_and_do_not_overlap() -> None:
     numbers = [panel["id"] for panel in DASHBOARD["panels"]]
     assert len(set(numbers)) == len(numbers)
