@@ -74,6 +74,14 @@ def _name(section: str) -> tuple[str, ...]:
     return ("any",) if section in {"collector", "template"} else ()
 
 
+def test_a_package_that_the_page_names_is_one_that_is_built() -> None:
+    named = re.findall(r"[Pp]ackage (python3-[\w-]+)", CONFIG)
+    assert named == ["python3-prometheus-client"]
+    for name in named:
+        makefile = APP.parent / name.replace("python3-", "python-") / "Makefile"
+        assert f"$(call BuildPackage,{name})" in makefile.read_text()
+
+
 def test_menu_leads_to_views_and_needs_the_right() -> None:
     menu = json.loads(MENU.read_text())
     parent = menu["admin/services/xflowd"]
@@ -128,3 +136,4 @@ def test_makefile_is_that_of_a_luci_application() -> None:
     assert "include $(TOPDIR)/feeds/luci/luci.mk" in makefile
     assert "LUCI_DEPENDS:=+luci-base +xflowd" in makefile
     assert makefile.index("luci.mk") < makefile.index("# call BuildPackage")
+    assert re.search(r"^PKG_MAINTAINER:=.", makefile, re.MULTILINE)

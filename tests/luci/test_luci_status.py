@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import re
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from luci.page import Page
 from luci.router import Answer, Router, serving
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="namespaces and eBPF need root")
+INIT = Path(__file__).resolve().parents[2] / "init" / "xflowd.init"
 FILE = f"""\
 config meter
 \tlist interface 'lan'
@@ -39,6 +41,7 @@ class Standing:
     def __init__(self, network: Network, directory: Path) -> None:
         self.network = network
         self.init_calls: list[list[str]] = []
+        self.init_says = ""
         (file := directory / "xflowd").write_text(FILE)
         self.router = Router(file, self.execute, poll_seconds=0.3)
         self.start()
@@ -50,7 +53,7 @@ class Standing:
     def execute(self, command: list[str]) -> Answer:
         if command[0] != "/usr/bin/xflowd":
             self.init_calls.append(command)
-            return 0, "", ""
+            return 0, self.init_says, ""
         arguments = [str(self.router.config) if one == "/etc/config/xflowd" else one for one in command[1:]]
         done = subprocess.run(
             self.network.router.argv(*COMMAND, *arguments), capture_output=True, text=True, check=False, timeout=20
@@ -146,6 +149,16 @@ def test_restart_is_the_init_scripts(page: Page, standing: Standing) -> None:
     page.press("Restart")
     page.wait(lambda: page.texts(".alert-message.info") == ["The agent was started again."])
     assert standing.init_calls == [["/etc/init.d/xflowd", "restart"]]
+
+
+def test_a_restart_that_starts_nothing_says_why(page: Page, standing: Standing) -> None:
+    (said,) = re.findall(r'echo "\$NAME (is disabled.*)"', INIT.read_text())
+    standing.init_says = f"xflowd {said}\n"
+    try:
+        page.press("Restart")
+        page.wait(lambda: page.texts(".alert-message.info") == ["xflowd is disabled: option enabled '0'"])
+    finally:
+        standing.init_says = ""
 
 
 def test_a_change_on_one_page_shows_on_the_other(page: Page, standing: Standing) -> None:

@@ -12,6 +12,7 @@ import sys
 import tarfile
 from pathlib import Path
 
+ADD_TO = Path(__file__).resolve().parents[2] / "packaging" / "openwrt" / "add-to"
 RULES = """\
 INCLUDE_DIR := $(TOPDIR)/include
 STAGING_DIR := $(TOPDIR)/staging_dir/target
@@ -33,6 +34,9 @@ endef
 define Build/Compile
 \t$(error no Build/Compile)
 endef
+define Build/Install
+\t$(error no Build/Install)
+endef
 # What is known of a package, by name: $(info) writes it, line by line.
 define BuildPackage
   metadata-$(1):
@@ -44,6 +48,9 @@ define BuildPackage
   metadata-$(1): $$(eval $$(Package/$(1)))
   compile-$(1):
 \t$$(Build/Compile)
+\t$$(Build/Install)
+  postinst-$(1):
+\t@:$$(info $$(Package/$(1)/postinst))
   install-$(1):
 \t$$(call Package/$(1)/install,$(TOPDIR)/ipkg/$(1))
 endef
@@ -62,19 +69,23 @@ PYPI_SOURCE_NAME ?= $(PYPI_NAME)
 PKG_SOURCE ?= $(PYPI_SOURCE_NAME)-$(PKG_VERSION).tar.gz
 PKG_BUILD_DIR := $(BUILD_DIR)/pypi/$(PYPI_SOURCE_NAME)-$(PKG_VERSION)
 """
-#: Compiled to .pyc beside where each source was, and the sources go to a package of their own.
+#: A wheel, by what the Python that builds has of the project's requirements; installed by a step of its own, under the
+#: name that the feed expects. Compiled to .pyc beside where each source was; the sources go to a package of their own.
 PYTHON = """\
 PYTHON3_PKG_DIR := /usr/lib/python3/site-packages
+PYTHON3_PKG_WHEEL_NAME ?= $(subst -,_,$(or $(PYPI_SOURCE_NAME),$(PKG_NAME)))
 define Py3Build/Compile
-\tcd $(PKG_BUILD_DIR) && $(HOST_PYTHON) -m build --no-isolation --skip-dependency-check --wheel --outdir wheel . \\
-\t\t>/dev/null
-\t$(HOST_PYTHON) -m installer --no-compile-bytecode --destdir=wheel-root $(PKG_BUILD_DIR)/wheel/*.whl
+\tcd $(PKG_BUILD_DIR) && $(HOST_PYTHON) -m build --no-isolation --wheel --outdir openwrt-build . >/dev/null
+endef
+define Py3Build/Install
+\t$(HOST_PYTHON) -m installer --no-compile-bytecode --prefix /usr --destdir $(PKG_BUILD_DIR)/wheel-root \\
+\t\t$(PKG_BUILD_DIR)/openwrt-build/$(PYTHON3_PKG_WHEEL_NAME)-$(PKG_VERSION)-*.whl
 \t$(INSTALL_DIR) $(PKG_INSTALL_DIR)$(PYTHON3_PKG_DIR) $(PKG_INSTALL_DIR)/usr/bin
-\tcp -R $$(dirname $$(find wheel-root -name '*.dist-info'))/. $(PKG_INSTALL_DIR)$(PYTHON3_PKG_DIR)/
-\tcp $$(find wheel-root -path '*/bin/*' -type f) $(PKG_INSTALL_DIR)/usr/bin/
-\trm -r wheel-root
+\tcp -R $$(dirname $$(find $(PKG_BUILD_DIR)/wheel-root -name '*.dist-info'))/. $(PKG_INSTALL_DIR)$(PYTHON3_PKG_DIR)/
+\tfind $(PKG_BUILD_DIR)/wheel-root -path '*/bin/*' -type f -exec cp {} $(PKG_INSTALL_DIR)/usr/bin/ ';'
 endef
 Build/Compile = $(Py3Build/Compile)
+Build/Install = $(Py3Build/Install)
 define Py3Package
   define Package/$(1)-src
   endef
@@ -112,6 +123,12 @@ class Buildroot:
             (top / "toolchain/include" / name).symlink_to(_found(headers, name))
         (top / "staging_dir/target/usr/include").mkdir(parents=True)
         (top / "staging_dir/target/usr/include/bpf").symlink_to("/usr/include/bpf")
+
+    def add(self) -> Buildroot:
+        """All that add-to puts there. Nothing is built."""
+        done = subprocess.run([ADD_TO, self.top], capture_output=True, text=True, check=False, timeout=60)
+        assert done.returncode == 0, done.stderr
+        return self
 
     def make(self, package: str, *targets: str) -> str:
         """What make prints of a package of the packages feed. Raises CalledProcessError."""

@@ -2,124 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
-from dataclasses import dataclass, field
+import sys
 from pathlib import Path
 
 import pytest
-
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
-SCRIPT, DEFAULT = ROOT / "init" / "xflowd.init", ROOT / "packaging" / "openwrt" / "files" / "xflowd.config"
-#: What procd_set_param knows of what is used here, and how it sends it; anything else is dropped without a word.
-ARRAYS, NUMBERS, SWITCHES = {"command", "respawn"}, {"nice", "term_timeout"}, {"stdout", "stderr"}
-SIGNALS = {"HUP": 1, "QUIT": 3}
-RELOAD = ["run_script", "/etc/init.d/xflowd", "reload"]
-
-Words = list[str]
-
-
-@dataclass
-class Router:
-    """A directory that stands for a router: its /etc/config, a `xflowd` that checks, a `logger` that keeps."""
-
-    directory: Path
-    environment: dict[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        for name in ("bin", "config"):
-            (self.directory / name).mkdir()
-        self._command("logger", 'echo "$@" >>"$LOGGED"; cat >>"$LOGGED"')
-        self.accept()
-        self.script = self.directory / "xflowd"
-        text = SCRIPT.read_text().replace("PROGRAM=/usr/bin/xflowd", f"PROGRAM={self.directory}/bin/xflowd")
-        self.script.write_text(text.replace("=/etc/config/xflowd", f"={self.directory}/config/xflowd"))
-        self.configure(DEFAULT.read_text().replace("enabled '0'", "enabled '1'"))
-
-    def accept(self) -> None:
-        self._command("xflowd", "exit 0")
-
-    def refuse(self, why: str) -> None:
-        """The configuration has a fault from now on."""
-        self._command("xflowd", f"echo {why!r} >&2; exit 2")
-
-    def configure(self, text: str) -> None:
-        (self.directory / "config" / "xflowd").write_text(text)
-
-    def run(self, action: str, **environment: str) -> list[Words]:
-        """What procd is told by an action of the script."""
-        record = self.directory / "record"
-        record.write_text("")
-        variables = {
-            "PATH": f"{self.directory}/bin:{os.environ['PATH']}",
-            "RECORD": str(record),
-            "RUNNING": str(self.directory / "running"),
-            "LOGGED": str(self.directory / "logged"),
-            "ETC_CONFIG": str(self.directory / "config"),
-        }
-        shell = shutil.which("busybox")
-        assert shell, "no busybox: run scripts/setup --test"
-        command = [shell, "ash", str(HERE / "openwrt_rc.common"), str(self.script), action]
-        self.done = subprocess.run(
-            command, env=variables | environment, capture_output=True, text=True, check=False, timeout=20
-        )
-        assert not self.done.stderr, self.done.stderr
-        return [line.split("\t") for line in record.read_text().splitlines()]
-
-    def running(self, is_running: bool = True) -> None:
-        path = self.directory / "running"
-        path.touch() if is_running else path.unlink(missing_ok=True)
-
-    @property
-    def logged(self) -> str:
-        path = self.directory / "logged"
-        return path.read_text() if path.exists() else ""
-
-    def _command(self, name: str, body: str) -> None:
-        path = self.directory / "bin" / name
-        path.write_text(f"#!/bin/sh\n{body}\n")
-        path.chmod(0o755)
+from openwrt_router import DEFAULT, HERE, RELOAD, SCRIPT, Router, Words, message, signals
 
 
 @pytest.fixture
 def router(tmp_path: Path) -> Router:
     return Router(tmp_path)
-
-
-def message(calls: list[Words]) -> dict[str, object]:
-    """What procd.sh would send by `ubus call service set`, of the calls from open to close."""
-    instances: dict[str, dict[str, object]] = {}
-    triggers: list[object] = []
-    opened = ""
-    for name, *words in calls:
-        if name == "procd_open_instance":
-            opened = words[0]
-            instances[opened] = {}
-        elif name == "procd_set_param":
-            instances[opened][words[0]] = parameter(*words)
-        elif name == "procd_add_reload_trigger":
-            triggers += [["config.change", ["if", ["eq", "package", word], RELOAD], 1000] for word in words]
-        elif name == "procd_add_reload_interface_trigger":
-            (interface,) = words
-            triggers.append(["interface.*", ["if", ["eq", "interface", interface], RELOAD], 1000])
-        elif name == "procd_add_raw_trigger":
-            event, delay, *command = words
-            triggers.append([event, [["run_script", *command]], int(delay)])
-    return {"name": "xflowd", "instances": instances, "triggers": triggers}
-
-
-def parameter(name: str, *values: str) -> object:
-    if name in ARRAYS:
-        return list(values)
-    (value,) = values
-    if name in NUMBERS:
-        return int(value)
-    if name in SWITCHES:
-        return value == "1"
-    assert name == "reload_signal", f"procd_set_param does not know {name}"
-    return SIGNALS[value]
 
 
 def test_procd_is_told_of_one_agent(router: Router) -> None:
@@ -204,10 +97,6 @@ def test_no_nice_but_a_number(router: Router, nice: str) -> None:
     assert "nice" not in instances["agent"]
 
 
-def signals(calls: list[Words]) -> list[Words]:
-    return [words for words in calls if words[0] in ("procd_send_signal", "procd_kill")]
-
-
 def test_a_reload_tells_the_agent_that_runs(router: Router) -> None:
     router.running()
     router.refuse("a fault: the agent itself will say so, and go on as before")
@@ -220,6 +109,16 @@ def test_a_reload_starts_what_does_not_run(router: Router) -> None:
     calls = router.run("reload")
     assert message(calls)["instances"]
     assert signals(calls) == [], "a SIGHUP would come before it is minded"
+
+
+def test_why_there_is_no_agent_is_told_once(router: Router) -> None:
+    router.configure("config meter\n")
+    for action in ("restart", "reload"):
+        (router.directory / "logged").unlink(missing_ok=True)
+        router.running()
+        (router.directory / "stopped").unlink(missing_ok=True)
+        router.run(action)
+        assert router.logged.count("no collector is enabled") == 1
 
 
 def test_a_reload_ends_what_is_disabled(router: Router) -> None:
@@ -258,12 +157,88 @@ def test_a_restart_with_a_faulty_configuration_changes_nothing(router: Router) -
     assert router.done.returncode == 1
 
 
-def test_a_restart_of_what_is_disabled_leaves_nothing_behind(router: Router) -> None:
+@pytest.mark.parametrize("environment", [{}, {"PKG_UPGRADE": "1"}])
+def test_a_restart_of_what_is_disabled_leaves_nothing_behind_and_says_so(
+    router: Router, environment: dict[str, str]
+) -> None:
     router.running()
     router.configure(DEFAULT.read_text())
-    calls = router.run("restart")
+    calls = router.run("restart", **environment)
     assert signals(calls) == [KILL]
     assert not message(calls)["instances"]
+    assert router.done.stdout == "xflowd is disabled: option enabled '0'\n"
+
+
+@pytest.mark.parametrize(
+    ("ends_after", "waited"),
+    [(0, 0), (2, 2), (60, 5)],  # seconds: what is left is sent, and nobody holds up a shutdown for ever
+)
+def test_a_shutdown_waits_for_the_last_flows(router: Router, ends_after: int, waited: int) -> None:
+    router.running()
+    calls = router.run("shutdown", ENDS_AFTER=str(ends_after))
+    assert calls == [KILL] + waited * [["sleep", "1"]]
+
+
+def test_a_shutdown_waits_for_nobody_where_nothing_runs(router: Router) -> None:
+    assert router.run("shutdown", ENDS_AFTER="60") == [KILL]
+
+
+@pytest.mark.parametrize("action", ["stop", "shutdown"])
+@pytest.mark.parametrize("is_ending", [True, False])
+def test_a_network_that_goes_down_brings_nothing_back(router: Router, action: str, is_ending: bool) -> None:
+    """procd keeps the triggers while the agent ends, and a reload may wait for the lock that the stop has."""
+    router.running()
+    router.run(action)
+    router.running(is_ending)
+    assert router.run("reload") == []
+    assert message(router.run("start"))["instances"]
+    assert signals(router.run("reload")) == [["procd_send_signal", "xflowd", "agent", "HUP"]]
+
+
+@pytest.mark.parametrize(("is_running", "is_stopped", "code"), [(True, False, 0), (False, False, 1), (True, True, 1)])
+def test_who_was_told_to_end_does_not_count_as_running(
+    router: Router, is_running: bool, is_stopped: bool, code: int
+) -> None:
+    if is_stopped:
+        router.run("stop")
+    router.running(is_running)
+    router.run("running")
+    assert router.done.returncode == code
+
+
+CHECK = f"""\
+exec {sys.executable} -c '
+import sys
+sys.modules["prometheus_client"] = None
+from xflowd.cli import main
+sys.exit(main(sys.argv[1:]))' "$@"
+"""
+METRICS = "config metrics\n\toption listen '127.0.0.1:9995'\n"
+TABLE = "config meter\n\toption as_table '/nowhere/as.txt'\n"
+USER = "config agent\n\toption user 'nobody-of-this-name'\n"
+
+
+@pytest.mark.parametrize(
+    ("sections", "told"),
+    [
+        ("", ""),
+        (METRICS, "the package prometheus_client is missing"),
+        (USER, "there is no user"),
+        (TABLE, ""),  # the disk that it is on may come
+        (TABLE + METRICS, "the package prometheus_client is missing"),
+    ],
+)
+def test_a_start_that_cannot_succeed_is_refused_and_told(router: Router, sections: str, told: str) -> None:
+    """By the command itself, on a host without that package."""
+    router.command("xflowd", CHECK)
+    router.configure(f"{sections}config collector 'a'\n\toption address '192.0.2.1'\n")
+    assert bool(message(router.run("start"))["instances"]) == (not told)
+    assert told in router.logged
+    assert bool(told) == bool(router.logged)
+    assert "as_table" not in router.logged
+    if told:
+        router.running()
+        assert router.run("restart") == [], "the one that runs is left alone"
 
 
 def test_it_is_a_script_of_rc_common() -> None:

@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from openwrt_router import placed, shell
 
 from lab.agent import COMMAND
 from lab.flow import ICMP, Key, totals
@@ -18,7 +19,6 @@ from lab.topology import LINKS, Network
 from lab.wireshark import Tshark
 
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
 A, B, COLLECTOR = LINKS["a"], LINKS["b"], LINKS["collector"]
 PORTS = (2055, 2056)
 
@@ -30,13 +30,10 @@ class Procd:
 
     def __init__(self, network: Network, configuration: Path) -> None:
         self.network, self.directory = network, configuration.parent
-        script = (ROOT / "init" / "xflowd.init").read_text()
         program = self.directory / "program"
         program.write_text(f'#!/bin/sh\nexec {" ".join(COMMAND)} "$@"\n')
         program.chmod(0o755)
-        script = script.replace("=/usr/bin/xflowd", f"={program}")
-        self.script = self.directory / "xflowd"
-        self.script.write_text(script.replace("=/etc/config/xflowd", f"={configuration}"))
+        self.script = placed(self.directory, program, configuration)
         self.process: Process | None = None
 
     def call(self, action: str, **environment: str) -> None:
@@ -48,10 +45,8 @@ class Procd:
             running.touch()
         (self.directory / "config").mkdir(exist_ok=True)
         shutil.copy(self.directory / "xflowd.uci", self.directory / "config" / "xflowd")
-        shell = shutil.which("busybox")
-        assert shell
         done = subprocess.run(
-            [shell, "ash", HERE / "openwrt_rc.common", self.script, action],
+            [shell(), "ash", HERE / "openwrt_rc.common", self.script, action],
             env={
                 "PATH": os.environ["PATH"],
                 "RECORD": str(record),

@@ -17,7 +17,7 @@ from xflowd.edge.loading import OBJECT
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = ROOT / "packaging" / "openwrt"
-PACKAGE, CONSTRUCT = "net/xflowd", "lang/python/python-construct"
+PACKAGE = "net/xflowd"
 SITE = "usr/lib/python3/site-packages"
 #: The byte orders: a variable of the buildroot, user space's headers of a target, EI_DATA of the object.
 ORDERS = {"little": ("", "/usr/aarch64-linux-gnu/include", 1), "big": ("y", "/usr/mips-linux-gnu/include", 2)}
@@ -47,32 +47,30 @@ SPLIT = {
 }
 #: What Python's own modules load in some versions only: pathlib has asked for urllib.parse up to 3.12.
 SOMETIMES = {"python3-urllib"}
+#: Libraries that the feed has not: their names on PyPI and in Python, and what of Python's library stands in DEPENDS.
+OURS = {
+    "python-construct": ("construct", set()),
+    "python-prometheus-client": ("prometheus_client", {"python3-email", "python3-openssl", "python3-urllib"}),
+}
 LIBRARIES = {"construct", "numpy", "psutil", "pyroute2"}
 
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Buildroot:
     """A buildroot with the package added, of which nothing is built."""
-    return added(tmp_path_factory.mktemp("source"), "little")
+    return Buildroot(tmp_path_factory.mktemp("source"), Path(ORDERS["little"][1])).add()
 
 
 @pytest.fixture(scope="module", params=ORDERS)
 def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     """A byte order, and the root of what the package installs."""
     order = request.param
-    buildroot = added(tmp_path_factory.mktemp(order), order)
+    buildroot = Buildroot(tmp_path_factory.mktemp(order), Path(ORDERS[order][1])).add()
     buildroot.unpack(next((buildroot.top / "dl").iterdir()))
     big = f"CONFIG_BIG_ENDIAN={ORDERS[order][0]}"
     buildroot.make(PACKAGE, big, "compile-xflowd")
     buildroot.make(PACKAGE, big, "install-xflowd")
     return order, buildroot.installed("xflowd")
-
-
-def added(top: Path, order: str) -> Buildroot:
-    buildroot = Buildroot(top, Path(ORDERS[order][1]))
-    done = subprocess.run([HERE / "add-to", top], capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode == 0, done.stderr
-    return buildroot
 
 
 def metadata(buildroot: Buildroot, package: str, name: str) -> dict[str, str]:
@@ -188,11 +186,13 @@ def paths() -> dict[str, str]:
     return {"PYTHONPATH": ":".join(path for path in sys.path if path), "OPENBLAS_NUM_THREADS": "1"}
 
 
+#: And what Python itself loads to resolve a name: the codec `idna`, even for an address.
 ALL_MODULES = """
-import importlib, pkgutil, xflowd
+import importlib, pkgutil, socket, xflowd
 for module in pkgutil.walk_packages(xflowd.__path__, "xflowd."):
     if module.name != "xflowd.__main__":
         importlib.import_module(module.name)
+socket.getaddrinfo("127.0.0.1", 2055)
 """
 
 
@@ -216,13 +216,40 @@ def test_every_library_is_a_dependency(source: Buildroot) -> None:
     assert {"+libbpf", "@HAS_BPF_TOOLCHAIN", "@!SOFT_FLOAT", "+kmod-sched-core", "+kmod-sched-bpf"} <= stated
 
 
-def test_construct_has_a_package(source: Buildroot) -> None:
-    """The feed has none. Its hash is that of PyPI's source of this version."""
-    told = metadata(source, CONSTRUCT, "python3-construct")
+@pytest.mark.parametrize("package", OURS)
+def test_libraries_that_the_feed_has_not_have_packages(source: Buildroot, package: str) -> None:
+    """The hash is that of PyPI's source of this version."""
+    module, parts = OURS[package]
+    name = package.replace("python-", "python3-")
+    told = metadata(source, f"lang/python/{package}", name)
     assert re.fullmatch(r"[0-9a-f]{64}", told["HASH"])
-    assert told["SOURCE"] == f"construct-{told['VERSION']}.tar.gz"
-    stated = {name.removeprefix("+") for name in told["DEPENDS"].split()}
-    assert loaded("import construct") <= stated | SOMETIMES
+    assert told["SOURCE"] == f"{module}-{told['VERSION']}.tar.gz"
+    assert depends(source, f"lang/python/{package}", name) == {f"+{part}" for part in parts | {"python3-light"}}
+    needed = loaded(f"import {module}")
+    assert parts - SOMETIMES <= needed <= parts | SOMETIMES
+
+
+def test_their_versions_are_such_as_the_agent_takes(source: Buildroot) -> None:
+    project = (ROOT / "pyproject.toml").read_text()
+    for package, (module, _) in OURS.items():
+        version = metadata(source, f"lang/python/{package}", package.replace("python-", "python3-"))["VERSION"]
+        (low, high), *_ = re.findall(rf'"{module}>=([\d.]+),<(\d+)"', project)
+        assert numbers(low) <= numbers(version) < numbers(high)
+
+
+def numbers(version: str) -> list[int]:
+    return [int(number) for number in version.split(".")]
+
+
+@pytest.mark.parametrize("page", ["openwrt.md", "luci.md"])
+def test_what_is_in_no_feed_is_built_and_installed_as_a_file(page: str) -> None:
+    """By opkg and by apk, with all that the feeds cannot bring."""
+    text = (ROOT / "docs" / page).read_text()
+    for command, ending in (("opkg install", "_*.ipk"), ("apk add --allow-untrusted", "-*.apk")):
+        (words,) = re.findall(rf"{command} (.*?) *#", text)
+        assert set(words.split()) == {
+            f"./{name}{ending}" for name in ("xflowd", "python3-construct", "luci-app-xflowd")
+        }
 
 
 def test_a_directory_that_is_no_buildroot_is_refused(tmp_path: Path) -> None:

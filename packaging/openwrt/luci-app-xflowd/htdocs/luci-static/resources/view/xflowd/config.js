@@ -238,7 +238,7 @@ function addMetrics(m) {
 	s.addremove = false;
 
 	o = s.option(form.Value, 'listen', _('Listen at'),
-		_('The address and port of this router where Prometheus asks. Empty: nowhere.'));
+		_('The address and port of this router where Prometheus asks. Empty: nowhere. Needs the package python3-prometheus-client.'));
 	o.placeholder = '127.0.0.1:9995';
 	o.validate = values.listen;
 }
