@@ -1,4 +1,4 @@
-"""Proves that the journal has room for as many interfaces as can be metered, and that what it is told comes back."""
+"""Proves that the journal has room for all there can be, and that what it is told comes back."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from xflowd.edge.journal import OCTETS, Journal
 from xflowd.edge.network import InterfaceCounters
+from xflowd.metering.overflow import OverflowFlows
 from xflowd.observing import ObservationPoints, Point
 from xflowd.reporting import Baselines
 
@@ -30,11 +31,20 @@ def points() -> ObservationPoints:
     return made
 
 
-def test_a_thousand_interfaces_both_ways() -> None:
+def overflow() -> OverflowFlows:
+    """As many records as there can be, of long numbers each."""
+    key = bytes.fromhex("ffffffff") + bytes(2)
+    return OverflowFlows(
+        [((key + number.to_bytes(2, "big")).hex(), LARGE, 1000 * LARGE, 10**16) for number in range(4096)]
+    )
+
+
+def test_a_thousand_interfaces_both_ways_and_a_flood_at_each() -> None:
     memory = memoryview(bytearray(OCTETS))
     journal, known, attached = Journal(memory), baselines(), points()
     journal.include("baselines", known.state)
     journal.include("points", attached.state)
+    journal.include("overflow", overflow().state)
     journal.include("places", lambda: [[*place, LARGE] for place in PLACES])
     journal.commit()
     found = Journal(memory)

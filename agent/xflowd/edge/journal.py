@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 _HEAD = np.dtype([("committed", np.uint64), ("reserved", np.uint8, 56)])
-_PAGE = 320 << 10  # octets of each of the two pages: 4,096 overflow records are the most of it
+_PAGE = 640 << 10  # octets of each of the two pages: 4,096 overflow records, and 1,024 interfaces both ways
 OCTETS = _HEAD.itemsize + 2 * _PAGE
 _FORM = 1  # to be raised whenever a part remembers something else, or otherwise
 
