@@ -29,6 +29,21 @@ with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_SCTP) as raw:
 """
 SCTP_OCTETS = 20 + 12 + 20
 
+#: To an address, a datagram from each of STEADY_PORTS, so many times a second, until it is told to stop.
+SEND_STEADILY = """
+import signal, socket, sys, time
+stopped = []
+signal.signal(signal.SIGTERM, lambda *_: stopped.append(True))
+senders = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(50)]
+for number, sender in enumerate(senders):
+    sender.bind(("", 2000 + number))
+while not stopped:
+    for sender in senders:
+        sender.sendto(bytes(30), (sys.argv[1], 9))
+    time.sleep(1 / int(sys.argv[2]))
+"""
+STEADY_PORTS = range(2000, 2050)
+
 
 def play(host: Namespace, *captures: Path, packets_per_second: int = 5000, loops: int = 1) -> None:
     """Send the frames of capture files out of the host's eth0 as they are. Raises RuntimeError on failure."""

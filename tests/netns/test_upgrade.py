@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 import lab.agent
+from lab import traffic
 from lab.agent import COMMAND, Agent, Collector, write_configuration
 from lab.lives import Received
 from lab.namespaces import Namespace
@@ -38,20 +39,6 @@ for port in sys.argv[1:]:
     kept.append(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
     kept[-1].bind(("", int(port)))
 signal.pause()
-"""
-#: A datagram from each of 50 ports, 40 times a second, until it is told to stop.
-LOAD_PORTS = range(2000, 2050)
-LOAD = """
-import signal, socket, sys, time
-stopped = []
-signal.signal(signal.SIGTERM, lambda *_: stopped.append(True))
-senders = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(50)]
-for number, sender in enumerate(senders):
-    sender.bind(("", 2000 + number))
-while not stopped:
-    for sender in senders:
-        sender.sendto(bytes(30), (sys.argv[1], 9))
-    time.sleep(0.025)
 """
 #: `home` is the directory of pins; memory(name) is what a pinned map holds.
 INSIDE = """
@@ -128,7 +115,7 @@ class Stand:
         self._load.stop()
 
     def resume_load(self) -> None:
-        self._load = self.network.a.start(sys.executable, "-c", LOAD, B.host4)
+        self._load = self.network.a.start(sys.executable, "-c", traffic.SEND_STEADILY, B.host4, "40")
 
     def sent(self) -> int:
         """End the load. Packets that came to the meter."""
@@ -254,7 +241,7 @@ def test_an_interface_that_went_while_nobody_looked(network: Network) -> None:
     assert stand.agent.stop() == 0
     assert remains(network.router).pinned == stand.before.pinned
     for name, got in stand.received().items():
-        assert sum(got.packets[port] for port in LOAD_PORTS) == sent, name
+        assert sum(got.packets[port] for port in traffic.STEADY_PORTS) == sent, name
 
 
 def test_killed_while_it_stops(network: Network) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from lab import traffic
 from lab.machine import Machine, machine
 from lab.nfdump import Nfcapd
 from lab.process import wait_until
@@ -46,19 +47,6 @@ max_flows = {{flows}}
 [collector test]
 address = {LINKS["collector"].host4}:{PORT}
 protocol = netflow9
-"""
-#: A datagram from each of 50 ports, 20 times a second, until it is told to stop.
-LOAD = """
-import signal, socket, sys, time
-stopped = []
-signal.signal(signal.SIGTERM, lambda *_: stopped.append(True))
-senders = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(50)]
-for number, sender in enumerate(senders):
-    sender.bind(("", 2000 + number))
-while not stopped:
-    for sender in senders:
-        sender.sendto(bytes(30), (sys.argv[1], 9))
-    time.sleep(0.05)
 """
 
 
@@ -151,7 +139,7 @@ def test_from_install_to_purge(built: Path, fresh: Path, network: Network) -> No
         assert there.property(UNIT, "ActiveState") == "active"
         assert there.property(UNIT, "StatusText") == "metering lan for 1 collector"
         assert_hardened(there)
-        load = network.a.start(sys.executable, "-c", LOAD, LINKS["b"].host4)
+        load = network.a.start(sys.executable, "-c", traffic.SEND_STEADILY, LINKS["b"].host4, "20")
         assert_reloads(there)
         assert_upgrades(there)
         assert_stuck_agent_is_replaced(there)
