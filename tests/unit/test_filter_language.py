@@ -28,6 +28,13 @@ def either_port(number: int) -> AnyOf:
     return AnyOf((port(number, end=SOURCE_PORT), port(number)))
 
 
+def either_network(network: bytes, mask: bytes) -> AnyOf:
+    return AnyOf(tuple(Network(end, network, mask) for end in ("source", "destination")))
+
+
+NEITHER_PORT = All((port(53, end=SOURCE_PORT, sign="!="), port(53, sign="!=")))
+
+
 @pytest.mark.parametrize(
     ("text", "tree"),
     [
@@ -49,6 +56,12 @@ def either_port(number: int) -> AnyOf:
         ("dst port https", port(443)),
         ("dst port > 1024", port(1024, sign=">")),
         ("dst port>=1024", port(1024, sign=">=")),
+        ("port > 1024", AnyOf((port(1024, end=SOURCE_PORT, sign=">"), port(1024, sign=">")))),
+        ("port != 53", NEITHER_PORT),  # either is another port in nearly every flow
+        ("tcp port != 53", All((TCP, NEITHER_PORT))),
+        ("src and dst port != domain", NEITHER_PORT),
+        ("dst port != 53", port(53, sign="!=")),
+        ("not port 53", Not(AnyOf((port(53, end=SOURCE_PORT), port(53))))),
         ("port 53", either_port(53)),
         ("src or dst port 53", either_port(53)),
         ("src and dst port 53", All(either_port(53).parts)),
@@ -63,6 +76,8 @@ def either_port(number: int) -> AnyOf:
         ("src 192.0.2.0/24", Network("source", bytes([192, 0, 2, 0]), b"\xff\xff\xff\0")),
         ("dst net 2001:db8::/32", Network("destination", b"\x20\x01\x0d\xb8" + bytes(12), b"\xff" * 4 + bytes(12))),
         ("dst net 0.0.0.0/0", Network("destination", bytes(4), bytes(4))),
+        ("ip6 2001:db8::/32", either_network(b"\x20\x01\x0d\xb8" + bytes(12), b"\xff" * 4 + bytes(12))),
+        ("ip 192.0.2.7", either_network(bytes([192, 0, 2, 7]), b"\xff" * 4)),
         ("ip", Compare("ip_version", "=", 4)),
         ("ip6", Compare("ip_version", "=", 6)),
         ("interface wan0", Interface(("ingress_interface", "egress_interface"), "wan0")),
@@ -119,6 +134,18 @@ def test_a_filter_is_read(text: str, tree: object) -> None:
         ("octets >", "at its end: expected a number"),
         ("octets > 1X", "character 10: '1X': expected a number such as 100 or 1.5M"),
         ("octets > 99999999T", "expected a number"),
+        (f"octets > {'9' * 20}", "expected a number"),
+        (f"octets > {'9' * 400}", "expected a number"),  # beyond what a float holds
+        (f"octets > {'9' * 400}k", "expected a number"),
+        (f"octets > 1.{'9' * 900}", "expected a number"),
+        (f"age > {'9' * 400}d", "expected a time"),
+        (f"vlan {'9' * 400}", "no VLAN"),
+        (f"tos {'9' * 400}", "expected 0 to 255"),
+        ("src or dst port != 53", "character 17: '!=': could be meant in two ways: write port != for neither end"),
+        ("tcp src or dst port != 53", "could be meant in two ways"),
+        ("ip6 198.51.100.2", "character 5: '198.51.100.2': an address of IPv4: write ip before it"),
+        ("ip 2001:db8::/32", "character 4: '2001:db8::/32': an address of IPv6: write ip6 before it"),
+        ("ip6 2001:db8::1 or 198.51.100.2", "character 20: '198.51.100.2': an address of IPv4"),
         ("age > soon", "expected a time such as 30s"),
         ("vlan 4096", "no VLAN: use 0 to 4095"),
         ("tos 256", "expected 0 to 255"),
@@ -178,6 +205,9 @@ ALONE = {
     f"src port 80 and {A}": None,
     f"dst port > 1023 and {A}": None,
     f"tcp dst port 80 and {A}": None,
+    f"port != 53 and {A}": f"port != 53 and host {A}",
+    f"ip {A} or {B}": f"ip {A} or ip {B}",
+    "port != 53 or 80": None,
     f"src and dst port 80 and {A}": None,
     "port > 1023 or 80": None,
     "port != 80 and 443": None,

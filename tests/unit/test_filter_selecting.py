@@ -107,13 +107,17 @@ def term(chance: random.Random) -> Plain:
     address, network, port = chance.choice(ADDRESSES), ip_network(chance.choice(NETWORKS)), chance.choice(PORTS)
     name, interface = chance.choice(list(PROTOCOLS)), chance.choice(list(NAMES))
     count, seconds, compare = chance.choice([0, 3, 1000, 10**6]), chance.randrange(100), SIGNS[sign]
+    compared_way = (
+        {"": "src and dst ", "src or dst ": "src and dst "}.get(way, way) if sign == "!=" else way
+    )  # at neither end
     bits = chance.choice([1, 2, 16, 18, 19])
     letters = "".join("FSRPAUEC"[bit] for bit in range(8) if bits >> bit & 1)
     return chance.choice([
         (f"{way}host {address}", lambda f: ends(f, way, lambda i: (f.source, f.destination)[i] == address)),
         (f"{way}net {network}", lambda f: ends(f, way, lambda i: (f.source, f.destination)[i] in network)),
         (f"{way}port {port}", lambda f: ends(f, way, lambda i: f.told_ports[i] == port)),
-        (f"{way}port {sign} {port}", lambda f: ends(f, way, lambda i: compare(f.told_ports[i], port))),
+        (f"{'' if way == 'src or dst ' else way}port {sign} {port}",
+         lambda f: ends(f, compared_way, lambda i: compare(f.told_ports[i], port))),
         (f"{way}port 1000-6001", lambda f: ends(f, way, lambda i: 1000 <= f.told_ports[i] <= 6001)),
         (name, lambda f: f.protocol == PROTOCOLS[name]),
         (f"proto {PROTOCOLS[name]}", lambda f: f.protocol == PROTOCOLS[name]),

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from ipaddress import ip_address, ip_network
+from typing import TypeAlias
 
 from xflowd.metering import filterwords
 from xflowd.metering.filterreader import SIGNS, Reader
@@ -19,6 +20,8 @@ _MAC = re.compile(r"[0-9a-f]{2}(?:[:-][0-9a-f]{2}){5}", re.IGNORECASE)
 
 #: A term of an end, made for one of them: source or destination.
 _OfEnd = Callable[[str], Filter]
+#: Which ends are named, and how they are joined.
+_Ends: TypeAlias = "tuple[type[All] | type[AnyOf], tuple[str, ...]]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,7 @@ class Words:
 def term(reader: Reader) -> Filter:
     """One term, without what may stand before it."""
     if ends := _ends(reader):
-        return _of_ends(reader, *ends)
+        return _of_ends(reader, ends)
     word = reader.word()
     if word in ("in", "out"):
         reader.advance(1)
@@ -65,14 +68,14 @@ def term(reader: Reader) -> Filter:
         reader.advance(1)
         return _TERMS[word](reader)
     if word in _OF_END or is_address(word):
-        return _of_ends(reader, AnyOf, _ENDS)
+        return _of_ends(reader)
     if word in filterwords.PROTOCOLS:
         reader.advance(1)
         return _protocol_and_port(reader, filterwords.PROTOCOLS[word])
     raise reader.fault("expected a term such as host 192.0.2.7, port 443, tcp, interface wan0 or octets > 1M")
 
 
-def _ends(reader: Reader) -> tuple[type[All] | type[AnyOf], tuple[str, ...]] | None:
+def _ends(reader: Reader) -> _Ends | None:
     """`src`, `dst`, `src or dst`, `src and dst`; None where no end is named."""
     words = [reader.word(ahead) for ahead in range(3)]
     if words[0] in _SOURCE and words[1] in (*AND, *OR) and words[2] in _DESTINATION:
@@ -85,20 +88,32 @@ def _ends(reader: Reader) -> tuple[type[All] | type[AnyOf], tuple[str, ...]] | N
     return None
 
 
-def _of_ends(reader: Reader, joined: type[All] | type[AnyOf], ends: tuple[str, ...]) -> Filter:
-    """What can be said of source and destination; an address may stand without `host` or `net`."""
+def _of_ends(reader: Reader, ends: _Ends | None = None, address: Callable[[Reader], _OfEnd] | None = None) -> Filter:
+    """What can be said of source and destination; an address may stand without `host` or `net`.
+
+    `ends` are those that are named; without, either. `address` reads one that stands without a word.
+    """
     word = reader.word()
     if word in _OF_END:
         reader.advance(1)
     elif not is_address(word):
         raise reader.fault("expected host, net, port, portrange, mac or an address")
-    is_compared = word in ("port", "portrange") and reader.word() in SIGNS
-    words = Words(_OF_END.get(word, _address), joined, ends)
-    tree = words.term(reader)
+    sign = SIGNS.get(reader.word()) if word in ("port", "portrange") else None
+    words = Words(_OF_END.get(word, address or _address), *(ends or (AnyOf, _ENDS)))
+    tree = (_of_neither(reader, words, ends) if sign == "!=" else words).term(reader)
     reader.level.words = words
-    if is_compared:  # > 1023 or 80: nobody can say what the sign is for
+    if sign:  # > 1023 or 80: nobody can say what the sign is for
         reader.level.words, reader.has_direction = None, reader.has_direction or words.has_direction
     return tree
+
+
+def _of_neither(reader: Reader, words: Words, ends: _Ends | None) -> Words:
+    """`port != 53` is a flow with that port at neither end: nearly every flow has another one at either."""
+    if (words.joined, words.ends) != (AnyOf, _ENDS):
+        return words
+    if ends:
+        raise reader.fault("could be meant in two ways: write port != for neither end, or name the ends one by one")
+    return replace(words, joined=All)
 
 
 def is_address(word: str) -> bool:
@@ -191,8 +206,7 @@ def _protocol_and_port(reader: Reader, number: int) -> Filter:
     protocol = _is_protocol(number)
     ends = _ends(reader)
     if reader.word() in ("port", "portrange"):
-        joined, which = ends or (AnyOf, _ENDS)
-        tree = _of_ends(reader, joined, which)
+        tree = _of_ends(reader, ends)
         if reader.level.words:
             reader.level.words = replace(reader.level.words, protocol=number)
         return All((protocol, tree))
@@ -238,9 +252,15 @@ def _dscp(reader: Reader) -> Filter:
 def _version(number: int) -> Callable[[Reader], Filter]:
     """`ip`; and `ip 192.0.2.7`, which nfdump has for `host`."""
 
+    def address(reader: Reader) -> _OfEnd:
+        made, version = _address(reader), ip_network(reader.word(-1)).version
+        if version != number:
+            raise reader.fault(f"an address of IPv{version}: write ip{'' if version == 4 else version} before it", 1)
+        return made
+
     def term(reader: Reader) -> Filter:
         if is_address(reader.word()):
-            return _of_ends(reader, AnyOf, _ENDS)
+            return _of_ends(reader, address=address)
         return Compare("ip_version", "=", number)
 
     return term

@@ -28,9 +28,10 @@ TCP_FLAGS = {letter: 1 << bit for bit, letter in enumerate("FSRPAUEC")}
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
-_NUMBER = re.compile(r"(\d+(?:\.\d+)?)([a-z]?)", re.IGNORECASE)
-_TIME = re.compile(r"(\d+(?:\.\d+)?)(ms|min|[smhd]?)", re.IGNORECASE)
 _LARGEST = 2**63 - 1
+_DIGITS = r"(\d{1,19}(?:\.\d{1,19})?)"  # as many as _LARGEST has: a float of hundreds is infinite
+_NUMBER = re.compile(rf"{_DIGITS}([a-z]?)", re.IGNORECASE)
+_TIME = re.compile(rf"{_DIGITS}(ms|min|[smhd]?)", re.IGNORECASE)
 
 
 def count(text: str) -> int | None:
