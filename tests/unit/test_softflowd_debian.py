@@ -13,7 +13,7 @@ from xflowd.config import ConfigError, check, load
 from xflowd.config.softflowd import from_softflowd, read_softflowd
 from xflowd.config.softflowdoptions import ELSEWHERE, read_assignments
 
-GOOD = "interface='eth0'\noptions='-n h:1 -t general=15 -t maxlife=60 {}'\n"
+GOOD = "interface='eth0'\noptions='-n h:1 -t general=15,tcp=15 -t udp=15,icmp=15,maxlife=60 {}'\n"
 PLAIN = {"interfaces": "eth0", "key": "full", "active_timeout": "60", "idle_timeout": "15", "enabled": "1"}
 PLAIN |= {"address": "h:1", "protocol": "netflow5"}
 TOLD = "the collector is told that it is one packet in 7, and multiplies: do not multiply there yourself"
@@ -65,7 +65,7 @@ def test_options(options: str, other: dict[str, str], said: list[str]) -> None:
     assert (made, remarks) == ({**PLAIN, **other}, said)
 
 
-SAME = "-n h:1 -t general=15,maxlife=60"
+SAME = "-n h:1 -t tcp=15,udp=15,icmp=15,general=15,maxlife=60"
 #: Ways to write the same.
 WRITTEN = {
     "single quotes": f"interface='eth0'\noptions='{SAME}'\n",

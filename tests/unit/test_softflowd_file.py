@@ -35,7 +35,17 @@ IDLE = "F:1 [softflowd]: idle flows have no timeout here, which is 5 minutes to 
 NOBODY = "F:1 [softflowd]: no collector is named: flows are printed until there is one"
 NOWHERE = "F:1 [softflowd]: there is no interface: that of the default route is metered"
 #: What is said of every section that says no more than this: nothing.
-GOOD = "option enabled 1\noption interface wan\noption host_port h:1\noption timeout general=15,maxlife=60\n"
+GOOD = "option enabled 1\noption interface wan\noption host_port h:1\noption timeout "
+GOOD += "tcp=15,udp=15,icmp=15,general=15,maxlife=60\n"
+INGRESS = (
+    "packets are counted where they come in: one that is forwarded once, one that this host sends not at all; "
+    "set direction to both in [meter] to count what goes out too"
+)
+APART = (
+    "F:1 [softflowd]: sections have collectors of their own: here each collector gets the flows of all interfaces: "
+    "let it tell them apart, by ingressInterface and egressInterface"
+)
+ONE = "there is one idle timeout for all, the shortest,"
 
 
 def carried(text: str) -> tuple[dict[str, dict[str, str]], list[str]]:
@@ -95,7 +105,7 @@ OPTIONS = {
         {"interfaces": "eth0"},
         ["F:6 [softflowd] interface: left out the index: xflowd tells the kernel's own"],
     ),
-    "any": ("option interface any", {"interfaces": "*"}, []),
+    "any": ("option interface any", {"interfaces": "*"}, [f"F:1 [softflowd]: every interface: {INGRESS}"]),
     "level": ("option tracking_level ether", {"key": "ether"}, []),
     "port": ("option tracking_level port", {}, []),
     "no level": (
@@ -134,11 +144,33 @@ OPTIONS = {
         {},
         ["F:6 [softflowd] max_flows: left out: 'many' is not a whole number"],
     ),
-    "timeouts": ("option timeout tcp=1m30s,UDP=90,maxlife=1h", {"idle_timeout": "90", "active_timeout": "3600"}, []),
+    "timeouts": (
+        "option timeout tcp=1m30s,UDP=90,icmp=90,general=1m30,maxlife=1h",
+        {"idle_timeout": "90", "active_timeout": "3600"},
+        [],
+    ),
     "timeouts that differ": (
         "option timeout tcp=3600,icmp=20",
         {"idle_timeout": "20", "active_timeout": None},
-        [LIFE, "F:6 [softflowd] timeout: tcp=3600, icmp=20: there is one idle timeout for all, the shortest, 20"],
+        [
+            LIFE,
+            f"F:6 [softflowd] timeout: tcp=3600, icmp=20, and by default udp=300, general=3600: {ONE} 20",
+        ],
+    ),
+    "a timeout longer than those by default": (
+        "option timeout maxlife=60,tcp=1h",
+        {"idle_timeout": "300"},
+        [f"F:6 [softflowd] timeout: tcp=3600, and by default udp=300, icmp=300, general=3600: {ONE} 300"],
+    ),
+    "a timeout shorter than those by default": (
+        "option timeout maxlife=5m,udp=10",
+        {"idle_timeout": "10", "active_timeout": "300"},
+        [f"F:6 [softflowd] timeout: udp=10, and by default tcp=3600, icmp=300, general=3600: {ONE} 10"],
+    ),
+    "all timeouts, that differ": (
+        "option timeout maxlife=60,tcp=1h,udp=10m,icmp=10m,general=1h",
+        {"idle_timeout": "600"},
+        [f"F:6 [softflowd] timeout: tcp=3600, udp=600, icmp=600, general=3600: {ONE} 600"],
     ),
     "no longest life": (
         "option timeout maxlife=0",
@@ -146,7 +178,7 @@ OPTIONS = {
         [IDLE, "F:6 [softflowd] timeout: 604800 is out of range: 86400 is taken, of 1 to 86400"],
     ),
     "timeouts of its own": (
-        "option timeout tcp.fin=5,expint=0,general=5,maxlife=60",
+        "option timeout tcp.fin=5,expint=0,tcp=5,udp=5,icmp=5,general=5,maxlife=60",
         {"idle_timeout": "5"},
         [
             "F:6 [softflowd] timeout: tcp.fin=5 left out: xflowd ends a flow by itself, soon after its FIN or RST",
@@ -154,7 +186,7 @@ OPTIONS = {
         ],
     ),
     "no timeouts": (
-        "option timeout tpc=5,general,general=5,maxlife=60",
+        "option timeout tpc=5,general,tcp=5,udp=5,icmp=5,general=5,maxlife=60",
         {"idle_timeout": "5"},
         [
             "F:6 [softflowd] timeout: 'tpc=5' left out: it is none of softflowd's timeouts with its time",
@@ -204,7 +236,7 @@ def test_options(options: str, other: dict[str, str | None], said: list[str]) ->
 
 
 def test_several_processes_become_one_meter() -> None:
-    second = GOOD.replace("interface wan", "interface lan").replace("general=15", "general=20")
+    second = GOOD.replace("interface wan", "interface lan").replace("=15", "=20")
     third = "option enabled 0\noption interface guest\n"
     text = f"config softflowd\n{GOOD}option max_flows 1000\nconfig softflowd two\n{second}option host_port h:1,i:2\n"
     made, remarks = carried(f"{text}config softflowd\n{third}config other\n")
@@ -215,13 +247,33 @@ def test_several_processes_become_one_meter() -> None:
         "[agent]": {"enabled": "1"},
     }
     assert remarks == [
-        "F:1 [softflowd]: several interfaces: packets are counted where they come in, one that is forwarded once; "
-        "set direction to both in [meter] to count both",
+        f"F:1 [softflowd]: several interfaces: {INGRESS}",
+        APART,
         "F:6 [softflowd] max_flows: there is one table for all interfaces: 9192 flows, the sum of them",
         "F:11 [softflowd] timeout: 20 is not 15, as in line 5: there is one idle_timeout for all, and it is 15",
         "F:13 [softflowd]: left out: it is not enabled",
         "F:16 [other]: left out: it is not softflowd's",
     ]
+
+
+#: host_port of two sections that are enabled → whether it is said that each gets all flows.
+SENT_TO = [
+    ("option host_port a:1", "option host_port b:1", True),
+    ("option host_port a:1", "", True),
+    ("option host_port a:1", "option host_port a:1,b:1", True),
+    ("option host_port a:1,b:1", "option host_port 'b:1 a:1'", False),
+    ("", "", False),
+]
+
+
+@pytest.mark.parametrize(("wan", "guest", "is_said"), SENT_TO)
+def test_sections_with_collectors_of_their_own(wan: str, guest: str, is_said: bool) -> None:
+    plain = GOOD.replace("option host_port h:1\n", "")
+    guests = plain.replace("interface wan", "interface guest")
+    _, remarks = carried(f"config softflowd\n{plain}{wan}\nconfig softflowd\n{guests}{guest}\n")
+    assert (APART in remarks) is is_said
+    disabled = guests.replace("enabled 1", "enabled 0")
+    assert APART not in carried(f"config softflowd\n{plain}{wan}\nconfig softflowd\n{disabled}{guest}\n")[1]
 
 
 def test_a_wrong_name_is_a_fault_at_its_place() -> None:

@@ -20,7 +20,7 @@ from xflowd.config.values import Duration, Number, Switch, UnacceptableError
 _PROTOCOLS = {"": "netflow5", "5": "netflow5", "9": "netflow9", "10": "ipfix"}
 _LEVELS = {"": "full", "port": "full"}  # softflowd has two words for one thing
 _FLOWS = 8192  # where max_flows is not given
-_IDLE = ("tcp", "udp", "icmp", "general")
+_IDLE = {"tcp": 3600, "udp": 300, "icmp": 300, "general": 3600}  # where they are not given
 _NEVER = 604_800  # maxlife=0 switches the limit off: a week is as good
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _TIME = re.compile(r"(?:\d{1,9}[smhdw]?)+", re.ASCII)
@@ -37,6 +37,15 @@ _ELSEWHERE = {
     "exporter_ip": "collectors know a router by the address it sends from: set source in the collector's section",
     "send_interface": "datagrams go the way the routes say: set source in the collector's section",
 }
+_ALL = "*"
+_INGRESS_ALONE = (
+    "packets are counted where they come in: one that is forwarded once, one that this host sends not at all; "
+    "set direction to both in [meter] to count what goes out too"
+)
+_ONE_METER = (
+    "here each collector gets the flows of all interfaces: let it tell them apart, by ingressInterface and "
+    "egressInterface"
+)
 _NAME_IT = "name its file, say /etc/config/softflowd or /etc/softflowd/default.conf"
 _RATE_IS_TOLD = "the collector is told that it is one packet in {}, and multiplies: do not multiply there yourself"
 
@@ -104,6 +113,7 @@ class _Carried:
         self._interfaces: dict[str, int] = {}  # and the line of each
         self._flows: list[tuple[int, Entry]] = []  # of each section, as it says or by default
         self._collectors: dict[tuple[str, str], Entry] = {}  # by address and protocol
+        self._sent_to: list[tuple[str, ...]] = []  # of each section, its own addresses and protocol
 
     def say(self, section: Section, text: str, entry: Entry | None = None) -> None:
         """Note what is different, or left out."""
@@ -134,6 +144,8 @@ class _Carried:
         for number, ((address, protocol), entry) in enumerate(self._collectors.items(), start=1):
             pair = (replace(entry, key="address", value=address), replace(entry, key="protocol", value=protocol))
             yield Section("collector", f"collector{number}", file, entry.line, pair)
+        if self._collectors and len(set(self._sent_to)) > 1:
+            self.say(first, f"sections have collectors of their own: {_ONE_METER}")
         if not self._collectors:
             self.say(first, "no collector is named: flows are printed until there is one")
         agent = (Entry("enabled", "1" if self.is_enabled else "0", file, line), Entry("user", user, file, line))
@@ -144,9 +156,9 @@ class _Carried:
         if self._interfaces:
             items = tuple(self._interfaces.items())
             yield Entry("interfaces", ", ".join(self._interfaces), first.file, items[0][1], items)
-        if len(self._interfaces) > 1:
-            text = "several interfaces: packets are counted where they come in, one that is forwarded once"
-            self.say(first, f"{text}; set direction to both in [meter] to count both")
+        if len(self._interfaces) > 1 or _ALL in self._interfaces:
+            which = "every interface" if _ALL in self._interfaces else "several interfaces"
+            self.say(first, f"{which}: {_INGRESS_ALONE}")
         yield from (self._kept[key] for key in ("key", "active_timeout", "idle_timeout") if key in self._kept)
         if "active_timeout" not in self._kept:
             self.say(
@@ -195,7 +207,7 @@ class _Carried:
         if name != entry.value:
             self.say(section, "left out the index: xflowd tells the kernel's own", entry)
         if name:
-            self._interfaces.setdefault("*" if name == "any" else name, entry.line)
+            self._interfaces.setdefault(_ALL if name == "any" else name, entry.line)
         else:
             self.say(section, "there is no interface: that of the default route is metered")
 
@@ -210,7 +222,7 @@ class _Carried:
     def host_port(self, section: Section, entry: Entry) -> None:
         """One collector, or several behind commas; what it is sent is export_version's to say."""
         version = next((one for one in section.entries if one.key == "export_version"), replace(entry, value=""))
-        protocol = self._protocol(section, version)
+        protocol, own = self._protocol(section, version), []
         for text in entry.value.replace(",", " ").split():
             try:
                 address = keys("collector")["address"].parse(text)
@@ -218,6 +230,8 @@ class _Carried:
                 self.say(section, f"left out: {error.what}; {error.mend}", entry)
                 continue
             self._collectors.setdefault((str(address), protocol), entry)
+            own.append(f"{address} {protocol}")
+        self._sent_to.append(tuple(sorted(own)))
 
     def _protocol(self, section: Section, entry: Entry) -> str:
         if entry.value in _PROTOCOLS:
@@ -272,11 +286,17 @@ class _Carried:
             self._keep(section, entry, "active_timeout", active)
         if not times:
             return
-        shortest = min(times.values())
-        if any(seconds != shortest for seconds in times.values()):
-            given = ", ".join(f"{name}={seconds}" for name, seconds in times.items())
-            self.say(section, f"{given}: there is one idle timeout for all, the shortest, {shortest}", entry)
+        in_force = _IDLE | times
+        shortest = min(in_force.values())
+        if any(seconds != shortest for seconds in in_force.values()):
+            given, others = _listed(times), _listed({key: _IDLE[key] for key in _IDLE if key not in times})
+            told = f"{given}{', and by default ' if others else ''}{others}"
+            self.say(section, f"{told}: there is one idle timeout for all, the shortest, {shortest}", entry)
         self._keep(section, entry, "idle_timeout", self._within(section, entry, "idle_timeout", shortest))
+
+
+def _listed(times: dict[str, int]) -> str:
+    return ", ".join(f"{name}={seconds}" for name, seconds in times.items())
 
 
 def _seconds(text: str) -> int:
