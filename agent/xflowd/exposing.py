@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +29,11 @@ _MENDS = {
     errno.EADDRNOTAVAIL: "give an address of this host",
 }
 _SECOND_NS = 1_000_000_000
-_ENCODINGS = 4  # remembered at once: what a client may ask for is not ours to bound
 _REST = 20  # times as long as making an exposition took, it is given again: 5 % of the loop's time at most
+#: The two forms of an answer; what a client writes into Accept makes no other one.
+_TEXT = "text/plain; version=0.0.4; charset=utf-8"
+_OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+_OPENMETRICS_VERSIONS = ("", "0.0.1", "1.0.0")  # asked for by who understands 1.0.0
 
 
 class Exposition:
@@ -41,8 +44,9 @@ class Exposition:
         self._agent, self._monotonic = agent, Monotonic()
         self.server = Server({"/metrics": self._answer})
         self._listen = agent.config.metrics.listen
-        self._last: dict[str, tuple[int, Answer]] = {}  # by the encoding asked for: until when it is good, and itself
-        self._seconds = 0.0
+        self._registry: _Registry | None = None  # the figures that were gathered last
+        self._made: dict[str, Answer] = {}  # of these figures, by form
+        self._gathered_ns = self._took_ns = self._good_until_ns = 0
         self.server.listen(made)
 
     def claim(self, listen: Endpoint | None) -> socket.socket | None:
@@ -75,25 +79,54 @@ class Exposition:
         return f"metrics: {self.server.told()}" if self.server.faults else ""
 
     def _answer(self, headers: Mapping[str, str], now_ns: int) -> Answer:
-        """However many ask, it is made once a second at most, and less often where it takes long."""
-        from prometheus_client.exposition import choose_encoder  # noqa: PLC0415 - where there is an endpoint alone
-
-        encode, kind = choose_encoder(headers.get("accept", ""))
-        good_until_ns, answer = self._last.get(kind, (0, None))
-        if answer is None or now_ns >= good_until_ns:
+        """However many ask, and for whatever, figures are gathered once a second at most, less often where it takes
+        long; each form is made of them once.
+        """
+        form, registry = _form(headers.get("accept", "")), self._registry
+        if registry is None or now_ns >= self._good_until_ns:
             began_ns = time.monotonic_ns()
-            answer = Answer(200, kind, encode(_Registry(samples(figures(self._agent), self._monotonic))))
-            took_ns = time.monotonic_ns() - began_ns
-            self._seconds = took_ns / 10**9
-            if len(self._last) >= _ENCODINGS:
-                self._last.clear()
-            self._last[kind] = now_ns + max(_SECOND_NS, _REST * took_ns), answer
-        return answer
+            registry = self._registry = _Registry(samples(figures(self._agent), self._monotonic))
+            self._made.clear()
+            self._gathered_ns, self._took_ns = now_ns, time.monotonic_ns() - began_ns
+            self._rest()
+        if form not in self._made:
+            began_ns = time.monotonic_ns()
+            self._made[form] = Answer(200, form, _encoded(registry, form))
+            self._took_ns += time.monotonic_ns() - began_ns
+            self._rest()
+        return self._made[form]
+
+    def _rest(self) -> None:
+        self._good_until_ns = self._gathered_ns + max(_SECOND_NS, _REST * self._took_ns)
 
     @property
     def seconds(self) -> float:
-        """How long the last exposition took to make."""
-        return self._seconds
+        """How long the last exposition took to make, in all forms that were asked for."""
+        return self._took_ns / 10**9
+
+    @property
+    def listen(self) -> Endpoint | None:
+        """Where it is answered, with the port; None: nowhere."""
+        return None if self._listen is None else replace(self._listen, port=_port(self._listen))
+
+
+def _form(accept: str) -> str:
+    """OpenMetrics to who asks for a version that is spoken here; plain text to all others, whatever they write."""
+    for asked in accept.lower().split(","):
+        kind, *parameters = (part.strip() for part in asked.split(";"))
+        version = next((value for key, _, value in (one.partition("=") for one in parameters) if key == "version"), "")
+        if kind == "application/openmetrics-text" and version.strip('"') in _OPENMETRICS_VERSIONS:
+            return _OPENMETRICS
+    return _TEXT
+
+
+def _encoded(registry: _Registry, form: str) -> bytes:
+    """By prometheus_client, which is loaded where there is an endpoint alone."""
+    from prometheus_client import exposition  # noqa: PLC0415
+    from prometheus_client.openmetrics import exposition as openmetrics  # noqa: PLC0415
+
+    encode: Callable[[Any], bytes] = openmetrics.generate_latest if form == _OPENMETRICS else exposition.generate_latest
+    return encode(registry)
 
 
 def claim(listen: Endpoint | None) -> socket.socket | None:

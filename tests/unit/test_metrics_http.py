@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from xflowd import exposing
 from xflowd.config import Config, Metrics
 from xflowd.config import Endpoint as Address
 from xflowd.edge import http as serving
@@ -223,6 +224,70 @@ def test_a_reload_that_fails_leaves_it_where_it_was() -> None:
         assert exposition.server.address is None
     finally:
         exposition.server.close()
+
+
+PLAIN = "text/plain; version=0.0.4; charset=utf-8"
+OPEN = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+#: What a client asks for → the form that it gets.
+ACCEPTED = {
+    "": PLAIN,
+    "*/*": PLAIN,
+    "text/plain": PLAIN,
+    "text/plain; version=1.0.0; escaping=allow-utf-8": PLAIN,
+    "text/plain; version=abc": PLAIN,
+    "text/plain; version=": PLAIN,
+    ";;=,,;": PLAIN,
+    "application/openmetrics-text": OPEN,
+    "Application/OpenMetrics-Text;version=1.0.0": OPEN,
+    'application/openmetrics-text;version="1.0.0"': OPEN,
+    "application/openmetrics-text;version=0.0.1,text/plain;version=0.0.4;q=0.5": OPEN,
+    "application/openmetrics-text;version=2.0.0;q=0.8,application/openmetrics-text;version=1.0.0;q=0.7": OPEN,
+    "application/openmetrics-text; version=abc": PLAIN,
+    "application/openmetrics-text; version=99.1": PLAIN,
+    "application/openmetrics-text; version=1.0.0\x00": PLAIN,
+    "application/openmetrics-text; escaping=abc": OPEN,
+}
+
+
+class Exposed:
+    """An exposition of an agent that has nothing but how often it was asked for its figures."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.gathered = self.encoded = 0
+        encode = exposing._encoded
+        monkeypatch.setattr(exposing, "figures", lambda _: None)
+        monkeypatch.setattr(exposing, "samples", self._samples)
+        monkeypatch.setattr(exposing, "_encoded", lambda *form: self._count(encode(*form)))
+        self._exposition = Exposition(SimpleNamespace(config=Config()), None)  # type: ignore[arg-type]
+
+    def _samples(self, *_: object) -> list[tuple[str, tuple[str, ...], float]]:
+        self.gathered += 1
+        return [("xflowd_scrapes_total", (), self.gathered)]
+
+    def _count(self, text: bytes) -> bytes:
+        self.encoded += 1
+        return text
+
+    def answer(self, accept: str, now_ns: int) -> Answer:
+        return self._exposition._answer({"accept": accept}, now_ns)
+
+
+@pytest.mark.parametrize(("accept", "form"), ACCEPTED.items(), ids=map(repr, ACCEPTED))
+def test_there_are_two_forms_whatever_is_asked_for(accept: str, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = Exposed(monkeypatch).answer(accept, 0)
+    assert (answer.status, answer.kind) == (200, form)
+    assert b"xflowd_scrapes_total 1.0\n" in answer.body
+    assert answer.body.endswith(b"# EOF\n") == (form == OPEN)
+
+
+def test_no_client_makes_figures_be_gathered_more_than_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another version in each request, of both forms: each second they are gathered once, and written twice."""
+    exposed, kinds = Exposed(monkeypatch), set()
+    for number in range(1000):
+        kind = ("application/openmetrics-text", "text/plain")[number % 2]
+        kinds.add(exposed.answer(f"{kind}; version=1.0.{number}, {kind};q=0.{number}", number * SECOND_NS // 100).kind)
+    assert kinds == {PLAIN, OPEN}
+    assert (exposed.gathered, exposed.encoded) == (10, 20)
 
 
 def test_an_address_that_is_taken_or_not_here(endpoint: Endpoint) -> None:
