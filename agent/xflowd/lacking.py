@@ -11,6 +11,7 @@ from pathlib import Path
 
 from xflowd.config import Config
 from xflowd.config.problem import shown
+from xflowd.edge import regular
 
 _DEBIAN = Path("/etc/debian_version")  # its children have it too
 
@@ -70,11 +71,11 @@ def is_account(name: str) -> bool:
 
 
 def _unreadable(path: str) -> str:
-    """Why a file cannot be read; nothing where it can. What never ends is not opened."""
+    """Why a file cannot be read; nothing where it can."""
     try:
-        if not Path(path).is_file():
-            return "there is no such file" if not Path(path).exists() else "is no regular file"
-        open(path, "rb").close()
+        regular.opened(Path(path)).close()
+    except FileNotFoundError:
+        return "there is no such file"
     except (OSError, ValueError) as error:
         return getattr(error, "strerror", None) or str(error)
     return ""

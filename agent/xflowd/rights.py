@@ -8,7 +8,7 @@ from pathlib import Path
 
 from xflowd.config import Config
 from xflowd.config.schema import Agent
-from xflowd.edge import privileges
+from xflowd.edge import privileges, regular
 from xflowd.edge.pins import Pins
 from xflowd.settings import StartError
 from xflowd.systems import fault
@@ -19,7 +19,7 @@ def require(config: Config) -> None:
     try:
         privileges.require()
         if config.meter.as_table:
-            Path(config.meter.as_table).open("rb").close()
+            regular.opened(Path(config.meter.as_table)).close()
     except privileges.PrivilegeError as error:
         raise StartError(str(error)) from None
     except OSError as error:

@@ -192,7 +192,12 @@ def test_what_is_no_file_of_lines(tmp_path: Path) -> None:
     pipe, long = tmp_path / "pipe", tmp_path / "long"
     os.mkfifo(pipe)
     long.write_bytes(bytes(1_000_000))
-    cases = {tmp_path / "none": "No such file", tmp_path: "is no file", pipe: "is no file", long: "a line has no end"}
+    cases = {
+        tmp_path / "none": "No such file",
+        tmp_path: "is no regular file",
+        pipe: "is no regular file",
+        long: "a line has no end",
+    }
     for path, what in cases.items():
         with pytest.raises(OSError, match=what) as caught:
             astable.load(path)

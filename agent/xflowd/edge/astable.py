@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import ctypes
-import os
-import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from xflowd.edge import regular
 from xflowd.metering.prefixes import AutonomousSystems, Prefixes
 from xflowd.metering.prefixlines import Fault, read
 
@@ -51,12 +50,7 @@ def _portions(path: Path, table: AsTable) -> Iterator[Prefixes]:
 
 def _blocks(path: Path) -> Iterator[bytes]:
     """Whole lines, some of them at a time; the last may lack its end."""
-    # Opening a pipe would wait for a writer.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(None, "is no file", str(path))
-    with os.fdopen(descriptor, "rb") as file:
+    with regular.opened(path) as file:
         rest = b""
         while block := file.read(_BLOCK):
             whole, newline, rest = (rest + block).rpartition(b"\n")
