@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xflowd import __version__, status
+from xflowd.collectors import CollectorSink, host_domain
+from xflowd.config import ExportProtocol
 from xflowd.edge import network
 from xflowd.edge.network import InterfaceCounters
 from xflowd.metering.flow import INGRESS, Place
@@ -31,7 +33,7 @@ class Baselines:
         self._at = {(index, way): _counters(way, counters) for index, way, counters in state}
 
     def state(self) -> list[Any]:
-        """For a successor: packets and octets of each place. The journal has room for 1,024 interfaces both ways."""
+        """For a successor: packets and octets of each place. The journal has room for them: test_journal_room.py."""
         return [[*place, _way(place[1], counters)] for place, counters in self._at.items()]
 
     def add(self, places: Iterable[Place], counters: Mapping[int, InterfaceCounters]) -> None:
@@ -94,9 +96,34 @@ def report(agent: Agent, now: Instant) -> status.Status:
         timeouts=status.Timeouts(
             active=meter.active_timeout, idle=meter.idle_timeout, idle_in_force=pipeline.pressure.idle_ns / 10**9
         ),
-        collectors=[collector.status(now) for collector in agent.collectors],
+        chosen=_chosen(agent),
+        collectors=[_collector(collector, now) for collector in agent.collectors],
         agent=agent_use(uptime),
     )
+
+
+def _chosen(agent: Agent) -> status.Chosen:
+    meter, sampling, listen = agent.config.meter, agent.config.sampling, agent.exposition.listen
+    return status.Chosen(
+        direction=meter.direction.name.lower(),
+        hook=meter.hook.name.lower(),
+        sampling_mode=sampling.mode.name.lower(),
+        sampling_rate=sampling.rate,
+        metrics_listen=str(listen) if listen else None,
+    )
+
+
+def _collector(sink: CollectorSink, now: Instant) -> status.CollectorReport:
+    config, has_domain = sink.config, sink.config.protocol is not ExportProtocol.NETFLOW5
+    return {
+        **sink.status(now),
+        "source": str(config.source) if config.source else None,
+        "template_refresh": config.template_refresh if sink.has_templates else None,
+        "max_payload": config.max_payload,
+        "observation_domain": (config.observation_domain or host_domain()) if has_domain else None,
+        "observation_domain_chosen": config.observation_domain is not None,
+        "elements": list(config.elements) or None,
+    }
 
 
 def _points(agent: Agent, in_table: Counter[Place], waiting: Counter[Place]) -> list[status.Point]:

@@ -101,6 +101,16 @@ class Refused(TypedDict):
     reason: str
 
 
+class Chosen(TypedDict):
+    """What the agent was told to do with all packets: by words of the configuration, whoever has said them."""
+
+    direction: str
+    hook: str
+    sampling_mode: str
+    sampling_rate: int  # packets, of which one is counted
+    metrics_listen: str | None  # address and port; None: nowhere
+
+
 class LastError(TypedDict):
     """What went wrong last."""
 
@@ -129,6 +139,17 @@ class CollectorStatus(TypedDict):
     sequence: int  # of the next message
 
 
+class CollectorReport(CollectorStatus):
+    """And what was chosen for it."""
+
+    source: str | None  # address, and port; None: the system chooses
+    template_refresh: int | None  # seconds; None: the protocol has no templates
+    max_payload: int  # octets of UDP payload
+    observation_domain: int | None  # that is told; None: the protocol has none
+    observation_domain_chosen: bool  # by the configuration; else it is that of the host
+    elements: list[str] | None  # of its template, by IANA's names; None: the protocol's own
+
+
 class Status(TypedDict):
     """The whole document."""
 
@@ -141,7 +162,8 @@ class Status(TypedDict):
     totals: Totals
     flows: Flows
     timeouts: Timeouts
-    collectors: list[CollectorStatus]
+    chosen: Chosen
+    collectors: list[CollectorReport]
     agent: AgentUse
 
 

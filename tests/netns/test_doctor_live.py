@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -17,12 +18,13 @@ from lab.process import Process
 from lab.topology import LINKS, Network
 
 PORT = 2055
-B, C = LINKS["b"], LINKS["collector"]
+A, B, C = LINKS["a"], LINKS["b"], LINKS["collector"]
 Row = dict[str, str]
 #: /sys is of the network namespace that it was mounted in.
 OWN_SYS = ("unshare", "--mount", "sh", "-ec", 'mount -t sysfs sysfs /sys; exec "$@"', "sh")
 NOBODY = ("--reuid=65534", "--regid=65534", "--clear-groups")
 BEFORE = 1 << 3  # BPF_F_BEFORE
+STOP_AND_START = "systemctl stop xflowd && systemctl start xflowd"
 #: Attaches watch_all to an interface's tcx ingress, as long as it runs.
 ATTACH = """
 import ctypes as c, sys, time
@@ -84,6 +86,14 @@ def listening(network: Network) -> Process:
     process = network.collector.start(*COMMAND, "collect", "--listen", f"{C.host4}:{PORT}")
     network.collector.wait_for_udp_port(PORT)
     return process
+
+
+def restarted(network: Network, running: Agent, path: Path) -> Agent:
+    """As `systemctl restart` does it: the next agent takes over what there is."""
+    assert running.stop(signal.SIGQUIT) == 0
+    after = Agent(network.router, "-c", path, metering=())
+    after.wait_for_log("taken over: ")
+    return after
 
 
 @pytest.fixture
@@ -158,9 +168,16 @@ def test_somebody_elses_xdp_program_hides_packets_until_it_is_taken_off(network:
     assert graded(rows, "XDP program drop_all (number ") == ["warning"]
     assert graded(rows, "ip link set dev lan xdp off") == ["warning"]
     (coverage,) = [row for row in rows if "% of" in row["what"] and row["grade"] == "bad"]
-    assert coverage["where"] == "lan"
+    assert (coverage["where"], STOP_AND_START in coverage["mend"]) == ("lan", True)
 
     network.router.ip("link set dev lan xdpgeneric off")
+    running = restarted(network, running, path)
+    traffic.ping(network.a, B.host4, 150)
+    assert [row["where"] for row in doctor(network, path)[1] if row["what"] == coverage["what"]] == []
+    assert [row["where"] for row in doctor(network, path)[1] if "% of" in row["what"] and row["grade"] == "bad"] == [
+        "lan"
+    ]
+
     assert running.stop() == 0
     running = Agent(network.router, "-c", path)
     traffic.ping(network.a, B.host4, 150)
@@ -181,6 +198,9 @@ def test_a_tc_program_before_ours_is_told_from_one_behind(
     (row,) = [row for row in doctor(network, path)[1] if "watch_all" in row["what"]]
     assert (row["where"], row["grade"], words in row["what"]) == ("lan", grade, True)
     assert f"(process {other.pid})" in row["what"]
+    assert (STOP_AND_START in row["mend"]) == (grade == "warning")
+    running = restarted(network, running, path)
+    assert graded(doctor(network, path)[1], "TC program watch_all") == [grade], "its programs stay where they are"
     assert running.stop() == 0
     running = Agent(network.router, "-c", path)  # the mend: it attaches before all others
     assert graded(doctor(network, path)[1], "TC program watch_all") == ["good"]
@@ -309,6 +329,57 @@ def test_a_running_agent_is_examined_without_its_file(network: Network) -> None:
     other = configuration(network, Collector("other", f"{C.host4}:{PORT}", "netflow9"))
     assert graded(doctor(network, other)[1], "the agent's collectors are not those of") == ["warning"]
     assert running.stop() == 0
+
+
+def test_what_an_agent_does_is_told_as_it_does_it(network: Network) -> None:
+    """Without the file, and where an option of the command line is over it."""
+    listening(network)
+    more = "max_payload = 1232\nobservation_domain = 17\n[metrics]\nlisten = 127.0.0.1:9995\n"
+    office = Collector("office", f"{C.host4}:{PORT}", "netflow9", template_refresh=600)
+    path = configuration(network, office, more=more)
+    running = Agent(network.router, "-c", path, "-s", "100")
+    code, rows = doctor(network, network.directory / "none.conf")
+    assert (code, bad(rows)) == (0, [])
+    for words, grade in {
+        "one packet in 100 is counted": "good",
+        "1232 octets and headers fit the path's MTU": "good",
+        "shows nothing for 600 s (template_refresh)": "warning",
+        "answered at port 9995 of 127.0.0.1": "good",
+        "in the agent, and": None,
+    }.items():
+        assert graded(rows, words) == ([grade] if grade else []), words
+    rows = doctor(network, path)[1]
+    assert graded(rows, "one packet in 100 is counted") == ["good"]
+    assert graded(rows, f"sampling rate is 100 in the agent, and 1 by {path}") == ["warning"]
+    assert graded(rows, "in the agent, and") == ["warning", "warning"], "the rate, and its mode"
+    chosen = json.loads(network.router.run(*COMMAND, "status", "--json"))["collectors"][0]
+    assert (chosen["observation_domain"], chosen["observation_domain_chosen"]) == (17, True)
+    path.write_text(path.read_text().replace("max_payload = 1232", "max_payload = 1300"))
+    assert graded(doctor(network, path)[1], "max_payload is 1232 in the agent, and 1300 by") == ["warning"]
+    assert running.stop() == 0
+
+
+def test_datagrams_leave_by_the_route_whoever_owns_their_source(network: Network) -> None:
+    listening(network)
+    office = Collector("office", f"{C.host4}:{PORT}", "ipfix", source=f"{A.router4}:0")
+    words = "its datagrams leave by"
+    path = configuration(network, office, interfaces="lan, exp", direction="both")
+    assert graded(doctor(network, path)[1], f"{words} exp, which is metered") == ["good"]
+    network.router.ip("rule add from all ipproto udp dport 2055 lookup 7", f"route add {C.host4} dev lan table 7")
+    assert graded(doctor(network, path)[1], f"{words} lan, which is metered") == ["good"], "as rules have it"
+    network.router.ip("rule del from all ipproto udp dport 2055 lookup 7")
+    path = configuration(network, office, interfaces="lan, exp", direction="ingress")
+    assert graded(doctor(network, path)[1], words) == [], "what leaves is not counted"
+
+
+def test_an_interface_whose_name_is_no_text(network: Network) -> None:
+    listening(network)
+    made = "ip link add name $name type veth peer name odd; ip address add 192.0.2.99/32 dev $name"
+    network.router.run("sh", "-ec", f"name=$(printf 'x\\377'); {made}")
+    code, rows = doctor(network, configuration(network, interfaces="*", direction="both"))
+    assert (code, bad(rows)) == (0, [])
+    assert graded(rows, "its datagrams leave by exp, which is metered") == ["good"]
+    assert {row["where"] for row in rows} >= {"x\ufffd"}
 
 
 def test_metrics_that_nobody_answers(network: Network) -> None:

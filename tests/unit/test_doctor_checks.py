@@ -20,8 +20,30 @@ from pathlib import Path
 import pytest
 
 from xflowd import status
-from xflowd.config import Collector, Config, Endpoint, ExportProtocol, Hook, Meter, Sampling, SamplingMode
-from xflowd.doctor import accounts, clock, endpoint, interfaces, kernel, offloads, programs, rights, sampling
+from xflowd.config import (
+    LEVELS,
+    Collector,
+    Config,
+    Direction,
+    Endpoint,
+    ExportProtocol,
+    Hook,
+    Meter,
+    Sampling,
+    SamplingMode,
+)
+from xflowd.doctor import (
+    accounts,
+    clock,
+    endpoint,
+    examination,
+    interfaces,
+    kernel,
+    offloads,
+    programs,
+    rights,
+    sampling,
+)
 from xflowd.doctor.examination import CHECKS
 from xflowd.doctor.finding import Finding, Grade, bad, good, warning
 from xflowd.doctor.situation import Situation
@@ -29,7 +51,7 @@ from xflowd.doctor.telling import as_json, render
 from xflowd.edge.network import Interface, Link
 from xflowd.status import Point, Status
 
-WAN = Interface(7, "wan", Link.ETHERNET, False, "")
+WAN = Interface(7, "wan", Link.ETHERNET, "")
 OFFICE = Collector("office", Endpoint("192.0.2.10", 2055))
 SUMMER_2026 = 1_785_000_000
 SOUND = {
@@ -233,6 +255,7 @@ SAMPLING = [
     (SAMPLED, OFFICE, "", "one packet in 100 is counted: a sampler record before the first flow"),
     (SAMPLED, NETFLOW5, "", "the 14 bits of each v5 header"),
     (SAMPLED, replace(OFFICE, elements=("packetDeltaCount",), template="few"), "warning", "to [template few]"),
+    (SAMPLED, replace(OFFICE, elements=("default", "minimumTTL"), template="more"), "", "and each record"),
     (Sampling(), replace(OFFICE, template_refresh=600), "warning", "shows nothing for 600 s"),
     (Sampling(), NETFLOW5, "", "it has no IPv6"),
 ]
@@ -286,7 +309,7 @@ def point(seen: int, counted: int, hook: str = "TC") -> Point:
 
 
 def running(one: Point, **more: object) -> Status:
-    collector = status.CollectorStatus(
+    collector = status.CollectorReport(
         name="office",
         address="192.0.2.10:2055",
         resolved_address="192.0.2.10",
@@ -303,7 +326,16 @@ def running(one: Point, **more: object) -> Status:
         trouble=None,
         templates_sent_seconds_ago=3,
         sequence=5,
+        source=None,
+        template_refresh=60,
+        max_payload=1400,
+        observation_domain=7,
+        observation_domain_chosen=False,
+        elements=None,
     )
+    chosen = status.Chosen(
+        direction="auto", hook="auto", sampling_mode="none", sampling_rate=1, metrics_listen=None
+    ) | {key: more[key] for key in more.keys() & status.Chosen.__annotations__.keys()}
     made = status.Status(
         version="1",
         pid=os.getpid(),
@@ -312,8 +344,9 @@ def running(one: Point, **more: object) -> Status:
         interfaces=[one],
         refused=[],
         totals=status.totals(one["packets"], 0, 0, 0),
-        flows=status.Flows(live=9, free=55, slots=64, ended={}),
+        flows=status.Flows(live=9, free=65_527, slots=65_536, ended={}),
         timeouts=status.Timeouts(active=60, idle=15, idle_in_force=15),
+        chosen=chosen,  # type: ignore[typeddict-item]
         collectors=[collector | {key: more[key] for key in more.keys() & collector.keys()}],  # type: ignore[list-item]
         agent=status.AgentUse(cpu_seconds=1, cpu_percent=3, memory_octets=66 << 20, threads=1),
     )
@@ -337,9 +370,9 @@ ACCOUNTS = [
     (running(point(1000, 1000), templates_sent_seconds_ago=121), ["warning"], "templates were sent 121 s ago"),
     (running(point(1000, 1000), protocol="netflow9"), ["warning"], "are not those of /etc/xflowd.conf"),
     (
-        running(point(1000, 1000), flows=status.Flows(live=60, free=4, slots=64, ended={})),
+        running(point(1000, 1000), flows=status.Flows(live=65_532, free=4, slots=65_536, ended={})),
         ["warning"],
-        "room for 4 of 64",
+        "room for 4 of 65,536",
     ),
     (
         running(point(1000, 1000), timeouts=status.Timeouts(active=60, idle=15, idle_in_force=2.5)),
@@ -354,6 +387,74 @@ def test_figures_of_a_running_agent(document: Status, grades: list[str], words: 
     rows = found(accounts.check, host(tmp_path, {}, status=document))
     assert [grade for grade, _ in worst(rows)] == grades, rows
     assert any(words in text for _, text in rows), rows
+
+
+DIFFERING = [
+    ({"address": "192.0.2.10:4739"}, "the agent's collectors are not those of /etc/xflowd.conf"),
+    ({"sampling_mode": "random"}, "sampling mode is random in the agent, and none by /etc/xflowd.conf"),
+    ({"sampling_rate": 100}, "sampling rate is 100 in the agent, and 1 by"),
+    ({"metrics_listen": "127.0.0.1:9995"}, "where metrics are answered is 127.0.0.1:9995 in the agent, and nowhere by"),
+    ({"timeouts": status.Timeouts(active=30, idle=15, idle_in_force=15)}, "active_timeout is 30 in the agent"),
+    ({"flows": status.Flows(live=9, free=55, slots=64, ended={})}, "max_flows is 64 in the agent, and 65536 by"),
+    ({"source": "192.0.2.1:40000"}, "source is 192.0.2.1:40000 in the agent, and any by"),
+    ({"max_payload": 512}, "max_payload is 512 in the agent, and 1400 by"),
+    ({"template_refresh": 600}, "template_refresh is 600 in the agent, and 60 by"),
+    ({"observation_domain_chosen": True}, "observation_domain is 7 in the agent, and the host's by"),
+]
+
+
+@pytest.mark.parametrize(("other", "words"), DIFFERING, ids=[words for _, words in DIFFERING])
+def test_what_the_agent_does_otherwise_than_its_file(other: dict[str, object], words: str, tmp_path: Path) -> None:
+    """By an option of the command line, or since the file has changed. Without the file there is nothing to differ."""
+    document = running(point(1000, 1000), **other)
+    ((grade, text),) = worst(found(accounts.check, host(tmp_path, {}, status=document)))
+    assert (grade, words in text) == ("warning", True), text
+    by_itself = host(tmp_path, {}, status=document, config=examination._running(document))
+    assert worst(found(accounts.check, by_itself)) == []
+
+
+def test_a_running_agent_tells_what_is_examined_without_its_file(tmp_path: Path) -> None:
+    told = {"sampling_mode": "random", "sampling_rate": 100, "metrics_listen": "[::1]:9995", "hook": "tc"}
+    told |= {"direction": "both", "max_payload": 1232, "template_refresh": 600, "source": "[2001:db8::1]"}  # type: ignore[dict-item]
+    told |= {"observation_domain_chosen": True, "elements": ["packetDeltaCount"]}  # type: ignore[dict-item]
+    document = running(point(1000, 1000), address="[2001:db8::10]:2055", **told)
+    config = examination._running(document)
+    collector = replace(
+        OFFICE, address=Endpoint("2001:db8::10", 2055), source=Endpoint("2001:db8::1"), max_payload=1232,
+        template_refresh=600, observation_domain=7, elements=("packetDeltaCount",),
+    )  # fmt: skip
+    assert (config.sampling, config.collectors) == (SAMPLED, (collector,))
+    assert (config.meter.hook, config.meter.direction) == (Hook.TC, Direction.BOTH)
+    assert config.metrics.listen == Endpoint("::1", 9995)
+    rows = worst(found(sampling.check, host(tmp_path, {}, config=config, status=document)))
+    assert [grade for grade, _ in rows] == ["warning", "warning"]
+    assert "add samplingInterval to its elements" in rows[0][1]
+    assert "shows nothing for 600 s" in rows[1][1]
+
+
+def test_the_rate_is_that_of_the_agent_and_not_of_its_file(tmp_path: Path) -> None:
+    document = running(point(1, 1), sampling_mode="random", sampling_rate=100)
+    rows = found(sampling.check, host(tmp_path, {}, status=document))
+    assert any("one packet in 100 is counted" in text for _, text in rows), rows
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(1, "Operation not permitted"), "Operation not permitted; ask as root"),
+        (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid"), "UnicodeDecodeError: 'utf-8' codec can't decode"),
+        (KeyError("wan"), "KeyError: 'wan'; a fault of xflowd doctor"),
+    ],
+)
+def test_a_check_that_fails_is_a_finding(error: Exception, words: str, tmp_path: Path) -> None:
+    def check(_: Situation) -> Iterator[Finding]:
+        yield good("wan", "as far as it went")
+        raise error
+
+    rows = found(lambda situation: examination._checked(check, situation, "clock"), host(tmp_path, {}))
+    assert [grade for grade, _ in rows] == [Grade.GOOD, Grade.BAD]
+    assert rows[1][1].startswith("clock: cannot be examined: ")
+    assert words in rows[1][1]
 
 
 def test_packets_lost_and_without_a_flow(tmp_path: Path) -> None:
@@ -396,11 +497,12 @@ def test_the_control_socket_is_not_everybodys(mode: int, grade: str, tmp_path: P
 
 def test_why_tc(tmp_path: Path) -> None:
     wireguard, veth = (
-        Interface(8, "wg0", Link.NONE, False, "wireguard"),
-        Interface(9, "v0", Link.ETHERNET, False, "veth"),
+        Interface(8, "wg0", Link.NONE, "wireguard"),
+        Interface(9, "v0", Link.ETHERNET, "veth"),
     )
-    odd = Interface(10, "ib0", Link.UNKNOWN, False, "")
-    config = Config(Meter(interfaces=("wan", "wg0", "v0", "ib0")), collectors=(OFFICE,))
+    odd = Interface(10, "ib0", Link.UNKNOWN, "")
+    meter = Meter(interfaces=("wan", "wg0", "v0", "ib0"), key=LEVELS["full"])  # without VLANs: no device is asked
+    config = Config(meter, collectors=(OFFICE,))
     rows = found(interfaces.check, host(tmp_path, {}, config=config, present=[WAN, wireguard, veth, odd]))
     told = {text.partition(":")[0]: text for _, text in rows}
     assert "would be metered by XDP" in told["wan"]

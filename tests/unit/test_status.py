@@ -12,6 +12,7 @@ import pytest
 
 from lab.agent import xflowd
 from xflowd import showing, status
+from xflowd.doctor import examination
 from xflowd.edge.asking import ControlError
 from xflowd.edge.control import Server
 from xflowd.edge.network import InterfaceCounters, counters
@@ -33,7 +34,7 @@ def packets(**counts: int) -> status.Packets:
     return status.packets(Counter({NAMES[name]: count for name, count in counts.items()}))
 
 
-OFFICE: status.CollectorStatus = {
+OFFICE: status.CollectorReport = {
     "name": "office",
     "address": "collector.example:4739",
     "resolved_address": "192.0.2.10",
@@ -50,8 +51,14 @@ OFFICE: status.CollectorStatus = {
     "trouble": "no route",
     "templates_sent_seconds_ago": 3,
     "sequence": 1290,
+    "source": None,
+    "template_refresh": 60,
+    "max_payload": 1400,
+    "observation_domain": 17,
+    "observation_domain_chosen": True,
+    "elements": None,
 }
-SOUND: status.CollectorStatus = {
+SOUND: status.CollectorReport = {
     **OFFICE,
     "name": "sound",
     "address": "[2001:db8::10]:2055",
@@ -97,6 +104,13 @@ def document() -> status.Status:
             "ended": {"idle_timeout": 1200, "active_timeout": 34, "end_of_flow": 0},
         },
         "timeouts": {"active": 60.0, "idle": 15.0, "idle_in_force": 2.5},
+        "chosen": {
+            "direction": "auto",
+            "hook": "auto",
+            "sampling_mode": "none",
+            "sampling_rate": 1,
+            "metrics_listen": "127.0.0.1:9995",
+        },
         "collectors": [{**OFFICE}, {**SOUND}],
         "agent": {"cpu_seconds": 1.25, "cpu_percent": 0.02, "memory_octets": 66 << 20, "threads": 1},
     }
@@ -331,6 +345,16 @@ class Answering:
         while not self._stop.wait(0.01):
             now_ns += 10_000_000
             self._server.serve(now_ns)
+
+
+@pytest.mark.parametrize("missing", ["chosen", "interfaces", "timeouts"])
+def test_the_doctor_takes_nothing_from_an_agent_of_another_version(tmp_path: Path, missing: str) -> None:
+    path, older = tmp_path / "control.sock", {**document()}
+    with Answering(path, older):
+        assert examination._asked(path) == (document(), "")
+    del older[missing]  # type: ignore[misc]
+    with Answering(path, older):
+        assert examination._asked(path) == (None, f"{path}: an agent of another version answers: restart it")
 
 
 def test_the_command_prints_the_text(tmp_path: Path) -> None:

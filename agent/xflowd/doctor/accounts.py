@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from xflowd.doctor.finding import Finding, bad, good, warning
+from xflowd.doctor import differing
+from xflowd.doctor.finding import ANEW, Finding, bad, good, warning
 from xflowd.doctor.situation import Situation
 from xflowd.notices import counted
-from xflowd.status import CollectorStatus, Point, Status
+from xflowd.status import CollectorReport, Point, Status
 
 _LEAST_PERCENT = 99.0
 _FEW_PACKETS = 100  # of which a percentage says nothing
@@ -28,8 +29,8 @@ def check(situation: Situation) -> Iterator[Finding]:
             yield _coverage(point)
         yield from _table(status)
         for collector in status["collectors"]:
-            yield from _collector(situation, collector)
-        yield from _differing(situation, status)
+            yield from _collector(collector)
+        yield from differing.check(situation, status)
     yield from _host(situation)
 
 
@@ -43,9 +44,7 @@ def _coverage(point: Point) -> Finding:
     what = f"{point['direction']}: {percent:g} % of {kernel['packets']:,} packets of the interface were seen"
     if percent >= _LEAST_PERCENT:
         return good(where, what)
-    mend = (
-        "see the findings on offloads and other programs; or packets came while no program was there: restart the agent"
-    )
+    mend = f"see the findings on offloads and other programs; or packets came while no program was there: {ANEW}"
     return bad(where, what, mend)
 
 
@@ -72,7 +71,7 @@ def _table(status: Status) -> Iterator[Finding]:
 _RAISE = "raise max_flows in [meter], or lower idle_timeout"
 
 
-def _collector(situation: Situation, one: CollectorStatus) -> Iterator[Finding]:
+def _collector(one: CollectorReport) -> Iterator[Finding]:
     name, dropped, not_sent = one["name"], one["datagrams_dropped"], one["flows_not_sent"]
     if one["trouble"]:
         yield bad(name, f"sending does not work now: {one['trouble']}", "see the findings on the way there")
@@ -86,21 +85,11 @@ def _collector(situation: Situation, one: CollectorStatus) -> Iterator[Finding]:
     if not_sent.get("ipv6"):
         mend = f"protocol = netflow9 or ipfix in [collector {name}]"
         yield warning(name, f"{not_sent['ipv6']:,} flows of IPv6 were not sent: netflow5 has none", mend)
-    refresh = next((each.template_refresh for each in situation.config.collectors if each.name == name), None)
-    age = one["templates_sent_seconds_ago"]
-    if one["protocol"] != "netflow5" and refresh and age is not None and age > 2 * refresh:
+    refresh, age = one["template_refresh"], one["templates_sent_seconds_ago"]
+    if refresh and age is not None and age > 2 * refresh:
         yield warning(name, f"templates were sent {age:g} s ago", "see what hinders sending in xflowd status")
     sent = f"{counted(one['flows_exported'], 'flow')} in {counted(one['datagrams_sent'], 'datagram')}"
     yield good(name, f"{sent} sent, {one['waiting_datagrams']:,} wait")
-
-
-def _differing(situation: Situation, status: Status) -> Iterator[Finding]:
-    """What runs is what was configured when it was read last."""
-    running = {(one["name"], one["protocol"]) for one in status["collectors"]}
-    written = {(one.name, one.protocol.name.lower()) for one in situation.config.collectors}
-    if running != written:
-        what = f"the agent's collectors are not those of {situation.file}"
-        yield warning("agent", what, "systemctl reload xflowd, or kill -HUP; or name its file with -c")
 
 
 def _host(situation: Situation) -> Iterator[Finding]:

@@ -9,8 +9,21 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from xflowd.config import Collector, Config, ConfigError, Endpoint, Meter, doubtful, load
-from xflowd.config.schema import ExportProtocol
+from xflowd.config import (
+    Collector,
+    Config,
+    ConfigError,
+    Direction,
+    Endpoint,
+    ExportProtocol,
+    Hook,
+    Meter,
+    Metrics,
+    Sampling,
+    SamplingMode,
+    doubtful,
+    load,
+)
 from xflowd.doctor import accounts, clock, endpoint, interfaces, kernel, offloads, programs, rights, sampling, ways
 from xflowd.doctor.finding import Finding, Grade, bad, good, warning
 from xflowd.doctor.situation import Situation
@@ -20,7 +33,8 @@ from xflowd.edge.asking import ControlError, ask
 from xflowd.lacking import lacking
 from xflowd.networks import Networks
 from xflowd.settings import StartError, with_default_interface
-from xflowd.status import Status
+from xflowd.status import CollectorReport, Status
+from xflowd.watching.answers import understood
 
 CHECKS: dict[str, Callable[[Situation], Iterator[Finding]]] = {
     "agent": accounts.check,
@@ -58,6 +72,9 @@ def _checked(check: Callable[[Situation], Iterator[Finding]], situation: Situati
         yield from check(situation)
     except OSError as error:
         yield bad(title, f"cannot be examined: {error}", "ask as root, in the agent's network namespace")
+    except Exception as error:  # one that no check has thought of: it must not hide what the others find
+        what = f"cannot be examined: {type(error).__name__}: {error}"
+        yield bad(title, what, "a fault of xflowd doctor: report it; what the other checks say holds")
 
 
 def _situation(file: str, path: Path) -> tuple[list[Finding], Situation]:
@@ -80,7 +97,10 @@ def _situation(file: str, path: Path) -> tuple[list[Finding], Situation]:
 def _asked(path: Path) -> tuple[Status | None, str]:
     """What the agent says of itself, or why there is nothing."""
     try:
-        return ask(path, "status"), ""
+        status: Status = ask(path, "status")
+        with understood(path):
+            _running(status)
+        return status, ""
     except ControlError as error:
         return None, str(error)
 
@@ -124,18 +144,42 @@ def _with_devices(config: Config, findings: list[Finding]) -> Config:
 
 def _running(status: Status) -> Config:
     """As much of a configuration as a running agent tells."""
-    names = dict.fromkeys(point["name"] for point in status["interfaces"])
-    meter = Meter(interfaces=tuple(names), max_flows=status["flows"]["slots"])
-    return Config(meter=meter, collectors=tuple(_collector(*each) for each in _collectors(status)))
+    names, chosen = dict.fromkeys(point["name"] for point in status["interfaces"]), status["chosen"]
+    meter = Meter(
+        interfaces=tuple(names),
+        direction=Direction[chosen["direction"].upper()],
+        hook=Hook[chosen["hook"].upper()],
+        max_flows=status["flows"]["slots"],
+        active_timeout=round(status["timeouts"]["active"]),
+        idle_timeout=round(status["timeouts"]["idle"]),
+    )
+    sampling = Sampling(SamplingMode[chosen["sampling_mode"].upper()], chosen["sampling_rate"])
+    listen = _endpoint(chosen["metrics_listen"])
+    return Config(meter, sampling, tuple(map(_collector, status["collectors"])), metrics=Metrics(listen))
 
 
-def _collectors(status: Status) -> Iterator[tuple[str, str, str]]:
-    yield from ((one["name"], one["address"], one["protocol"]) for one in status["collectors"])
+def _collector(one: CollectorReport) -> Collector:
+    address = _endpoint(one["address"])
+    assert address
+    made = Collector(
+        one["name"],
+        address,
+        ExportProtocol[one["protocol"].upper()],
+        source=_endpoint(one["source"]),
+        max_payload=one["max_payload"],
+        observation_domain=one["observation_domain"] if one["observation_domain_chosen"] else None,
+        elements=tuple(one["elements"] or ()),
+    )
+    return replace(made, template_refresh=one["template_refresh"]) if one["template_refresh"] else made
 
 
-def _collector(name: str, address: str, protocol: str) -> Collector:
-    host, _, port = address.rpartition(":")
-    return Collector(name, Endpoint(host.strip("[]"), int(port)), ExportProtocol[protocol.upper()])
+def _endpoint(text: str | None) -> Endpoint | None:
+    """`HOST:PORT`, `[IPv6]:PORT`, or without the port, as Endpoint writes it."""
+    if text is None:
+        return None
+    host, colon, port = text.rpartition(":")
+    has_port = bool(colon) and not text.endswith("]")
+    return Endpoint((host if has_port else text).strip("[]"), int(port) if has_port else None)
 
 
 def features(name: str) -> Mapping[str, bool]:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+#: A restart keeps programs where they are, and what was counted: only an agent that was stopped begins anew.
+ANEW = "systemctl stop xflowd && systemctl start xflowd; without systemd end it by SIGTERM, and start it again"
+
 
 class Grade(enum.Enum):
     """`bad`: figures are wrong or nothing arrives. `warning`: it works, and could be better or may break."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from xflowd.doctor.finding import Finding, good, warning
+from xflowd.doctor.finding import ANEW, Finding, good, warning
 from xflowd.doctor.situation import Situation
 from xflowd.edge import attach, libbpf
 from xflowd.edge.loading import PROGRAMS
@@ -73,7 +73,7 @@ def _xdp(situation: Situation, interface: Interface) -> Iterator[Finding]:
     if not number or _is_ours(situation, interface, number):
         return
     what = f"XDP program {named(number)} is there{_by(number)}: what it drops or redirects is not seen"
-    mend = f"ip link set dev {interface.name} xdp off, unless it lets all packets pass; then restart the agent"
+    mend = f"ip link set dev {interface.name} xdp off, unless it lets all packets pass; then {ANEW}"
     yield warning(interface.name, what, mend)
 
 
@@ -104,7 +104,7 @@ def _tcx(where: str, direction: str, found: list[Program]) -> Iterator[Finding]:
             yield warning(where, f"{direction}: {one} is at the TC hook; its name is told to root alone", "ask as root")
         elif place < ours < len(found):
             what = f"{direction}: TC program {one}{_by(one.number)} runs before xflowd's and may hide packets"
-            yield warning(where, what, "restart the agent: it attaches before all others")
+            yield warning(where, what, f"it attaches before all others when it begins: {ANEW}")
         elif not one.ours:
             yield good(where, f"{direction}: TC program {one}{_by(one.number)} runs after xflowd's")
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from xflowd.config import Collector, ExportProtocol, SamplingMode
 from xflowd.doctor.finding import Finding, good, warning
 from xflowd.doctor.situation import Situation
+from xflowd.exporting.catalogue import DEFAULT_WORD
 
 _INTERVAL = "samplingInterval"
 _SLOW_REFRESH = 60
@@ -40,7 +41,7 @@ def _is_alive(path: Path) -> bool:
 
 def _rate(situation: Situation, collector: Collector) -> Finding:
     """RFC 7011, Cisco's v5 header: where each protocol has it; docs/collectors.md: who reads it where."""
-    rate, mode = situation.config.sampling.rate, situation.config.sampling.mode
+    rate, mode = situation.sampling.rate, situation.sampling.mode
     if mode is SamplingMode.NONE:
         return good(collector.name, "every packet is counted; the rate it is told is 1")
     told = f"one packet in {rate:,} is counted"
@@ -48,9 +49,10 @@ def _rate(situation: Situation, collector: Collector) -> Finding:
         told += ": the 14 bits of each v5 header say so, but not by which method"
     else:
         told += ": a sampler record before the first flow says so, and each record"
-    if collector.elements and _INTERVAL not in collector.elements:
+    if collector.elements and not {_INTERVAL, DEFAULT_WORD} & set(collector.elements):
         what = f"{told.removesuffix(', and each record')}; no record has {_INTERVAL}: OpenNMS and Logstash read 1"
-        return warning(collector.name, what, f"add {_INTERVAL} to [template {collector.template}]")
+        where = f"[template {collector.template}]" if collector.template else "its elements"
+        return warning(collector.name, what, f"add {_INTERVAL} to {where}")
     return good(collector.name, f"{told}. nfdump multiplies by itself, pmacct with nfacctd_renormalize, tshark never")
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from xflowd.config import Config
+from xflowd.config import Config, Sampling, SamplingMode
 from xflowd.edge.network import Interface
 from xflowd.status import Status
 
@@ -39,6 +39,14 @@ class Situation:
             return [one for one in self.present if one.index in indexes]
         patterns = self.config.meter.interfaces
         return [one for one in self.present if any(fnmatch.fnmatchcase(one.name, pattern) for pattern in patterns)]
+
+    @property
+    def sampling(self) -> Sampling:
+        """As packets are sampled now, or would be: an option of the command line may be over the file."""
+        if self.status is None:
+            return self.config.sampling
+        chosen = self.status["chosen"]
+        return Sampling(SamplingMode[chosen["sampling_mode"].upper()], chosen["sampling_rate"])
 
     def read(self, path: str) -> str | None:
         """A file of the host, without the blanks around it; None where it cannot be read."""

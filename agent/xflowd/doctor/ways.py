@@ -14,7 +14,12 @@ from dataclasses import dataclass
 from xflowd.config import Collector
 from xflowd.doctor.finding import Finding, bad, good, warning
 from xflowd.doctor.situation import Situation
+from xflowd.edge import network
+from xflowd.edge.network import Interface
 from xflowd.edge.resolving import Address, Name
+from xflowd.hooks import DIRECTION_NAMES
+from xflowd.metering.flow import EGRESS
+from xflowd.observing import directions
 
 _NAME_SECONDS, _ANSWER_SECONDS = 5.0, 1.0
 _HEADERS = {socket.AF_INET: 28, socket.AF_INET6: 48}  # of IP and UDP
@@ -171,24 +176,26 @@ def _answer(way: _Way) -> Finding:
 
 
 def _observed(situation: Situation, way: _Way) -> Iterator[Finding]:
-    """Export that leaves by a metered interface is traffic like all other."""
+    """Export that leaves by an interface whose egress is metered is traffic like all other."""
     assert way.connected is not None
     if not situation.config.meter.interfaces and not situation.status:
         return
-    leaving = route_interface(way.connected)
-    if leaving in {one.name for one in situation.metered}:
-        yield good(way.collector.name, f"its datagrams leave by {leaving}, which is metered: they are in the flows")
+    try:
+        leaving = network.leaves_by(way.connected)
+    except OSError:  # the route has gone since: the probe is told so
+        return
+    for interface in situation.metered:
+        if interface.index == leaving and _is_metered_out(situation, interface):
+            what = f"its datagrams leave by {interface.name}, which is metered: they are in the flows"
+            yield good(way.collector.name, what)
 
 
-def route_interface(connected: socket.socket) -> str:
-    """The name of the interface that owns the source address, "" where none is found."""
-    import psutil  # noqa: PLC0415
-
-    source = connected.getsockname()[0].partition("%")[0]
-    for name, addresses in psutil.net_if_addrs().items():
-        if any(one.address.partition("%")[0] == source for one in addresses):
-            return name
-    return ""
+def _is_metered_out(situation: Situation, interface: Interface) -> bool:
+    if situation.status:
+        points = situation.status["interfaces"]
+        return any((one["index"], one["direction"]) == (interface.index, DIRECTION_NAMES[EGRESS]) for one in points)
+    meter = situation.config.meter
+    return EGRESS in directions(meter.direction, meter.interfaces)
 
 
 def _buffers(situation: Situation) -> Finding:

@@ -11,7 +11,7 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 #: <linux/netlink.h>, <linux/rtnetlink.h>
@@ -64,10 +64,16 @@ def _dump(
     ]
 
 
-def ask(kind: int, answer: int, fixed: struct.Struct, *values: int) -> Message:
-    """The one that `values` of the fixed part name. Raises OSError, with ENODEV where there is no such interface."""
+def ask(
+    kind: int, answer: int, fixed: struct.Struct, *values: int, attributes: Mapping[int, bytes] | None = None
+) -> Message:
+    """The one that `values` of the fixed part, and `attributes` by number, name.
+
+    Raises OSError, with ENODEV where there is no such interface.
+    """
     with _open() as netlink:
-        _send(netlink, kind, _NLM_F_REQUEST, _question(fixed, *values))
+        behind = b"".join(_attribute(number, octets) for number, octets in (attributes or {}).items())
+        _send(netlink, kind, _NLM_F_REQUEST, _question(fixed, *values) + behind)
         block = netlink.recv(_RECEIVED)
     _raise_error(block)
     return next(_message(block, at, fixed) for at in messages(block, answer))
@@ -114,6 +120,10 @@ def attributes(octets: bytes) -> dict[int, bytes]:
 def _question(fixed: struct.Struct, *values: int) -> bytes:
     fields = len(fixed.unpack(bytes(fixed.size)))
     return fixed.pack(*values, *[0] * (fields - len(values)))
+
+
+def _attribute(number: int, octets: bytes) -> bytes:
+    return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(octets), number) + octets + bytes(-len(octets) % 4)
 
 
 def _open() -> socket.socket:
