@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except OSError as error:
         if not (isinstance(error, BrokenPipeError) and _is_unread()):
-            code = 1
+            code = getattr(error, "exit_code", 1)
             logs.fail(_told(error))
         _let_go()
     except KeyboardInterrupt:

@@ -25,7 +25,7 @@ import pytest
 
 from xflowd.edge import asking, instance
 from xflowd.edge.asking import ControlError, ask
-from xflowd.edge.control import LONGEST_REQUEST, MOST_BUFFERED, MOST_CLIENTS, Server, Steering
+from xflowd.edge.control import LONGEST_REQUEST, MOST_BUFFERED, MOST_CLIENTS, Server, Steering, UnableError
 
 #: How long a turn takes is measured.
 pytestmark = pytest.mark.alone
@@ -38,6 +38,10 @@ LARGE = "x" * (2 << 20)
 
 def _fail(_request: dict[str, Any]) -> object:
     raise KeyError("slots")
+
+
+def _full(_request: dict[str, Any]) -> object:
+    raise UnableError("flows stay in the table: no room")
 
 
 def _argument(request: dict[str, Any]) -> object:
@@ -53,6 +57,7 @@ ANSWERS: dict[str, Callable[[dict[str, Any]], object] | Steering] = {
     "too large": lambda _: "x" * MOST_BUFFERED,
     "object": lambda _: object(),
     "failing": _fail,
+    "full": _full,
     "top": _argument,
     "steer": Steering(lambda request: {"steered": request.get("to")}),
 }
@@ -155,7 +160,7 @@ def answer(loop: Loop, request: bytes) -> Any:
         (STATUS + STATUS, {"status": {"pid": 1}}),  # one answer a connection
         (b'{"ask": "columns"}\n', {"columns": {"sum": 2**64 - 1, "share": 0.5}}),
         (b'{"ask": "top", "top": 3}\n', {"top": [0, 1, 2]}),
-        (b'{"ask": "top"}\n', {"error": "top: how many? say top"}),
+        (b'{"ask": "top"}\n', {"error": "top: how many? say top", "code": "wrong arguments"}),
     ],
 )
 def test_a_request_is_answered(loop: Loop, request_line: bytes, expected: object) -> None:
@@ -180,6 +185,7 @@ def test_a_request_is_answered(loop: Loop, request_line: bytes, expected: object
         (b'{"ask": "__class__"}\n', "can be asked: status, columns", "unknown request"),
         (b'{"ask": "failing"}\n', "failing failed: KeyError: 'slots'", "failing failed: KeyError"),
         (b'{"ask": "object"}\n', "object in an answer", "object failed: TypeError"),
+        (b'{"ask": "full"}\n', "full: flows stay in the table", "not possible now"),
         (b'{"ask": "too large"}\n', "the answer is too long", "answer too long"),
         (b'{"ask": "top", "top": 0}'.ljust(LONGEST_REQUEST + 1) + b"\n", "at most 4096", "request too long"),
         (b"x" * (LONGEST_REQUEST + 1), "at most 4096", "request too long"),

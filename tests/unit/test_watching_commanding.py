@@ -14,9 +14,11 @@ from typing import Any
 
 import pytest
 
+from xflowd import cli
+from xflowd.answering import require_known
 from xflowd.edge.asking import ControlError
-from xflowd.edge.control import Server
-from xflowd.watching import commanding, flows
+from xflowd.edge.control import Server, UnableError
+from xflowd.watching import commanding, flows, top
 from xflowd.watching.document import MOST_FLOWS
 
 
@@ -42,6 +44,7 @@ def agent(path: Path, ask: str, answers: list[object]) -> Iterator[list[dict[str
 
 
 def _next(request: dict[str, Any], asked: list[dict[str, Any]], answers: list[object]) -> object:
+    require_known(request["ask"], request)
     asked.append(request)
     answer = answers[min(len(asked), len(answers)) - 1]
     if isinstance(answer, Exception):
@@ -77,12 +80,38 @@ def test_a_flush_that_does_not_get_on_says_so(
     assert 2 < len(asked) < 10
 
 
-def test_a_fault_of_the_agent_is_told(path: Path) -> None:
-    with (
-        agent(path, "flush", [ValueError("flows stay in the table: no room")]),
-        pytest.raises(ControlError, match="flush: flows stay in the table: no room"),
-    ):
-        commanding.flush(path, "")
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        (UnableError("flows stay in the table: no room"), 1),
+        (RuntimeError("broken"), 1),
+        (ValueError("interface wlan: there is none of this name: see ip link"), 2),
+    ],
+)
+def test_a_fault_is_told_and_who_made_it_is_known_by_the_exit_code(
+    path: Path, capsys: pytest.CaptureFixture[str], fault: Exception, code: int
+) -> None:
+    with agent(path, "flush", [fault]):
+        with pytest.raises(ControlError, match=f"flush.*: {fault}"):
+            commanding.flush(path, "")
+        assert cli.main(["flush", "--socket", str(path), "interface", "wlan"]) == code
+    (line,) = capsys.readouterr().err.splitlines()
+    assert str(fault) in line
+
+
+@pytest.mark.parametrize("way", ["--reverse", "--limit=5"])
+def test_all_flows_have_no_order_and_no_limit(way: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["flows", "--all", way, "--socket", "/nonexistent"]) == 2
+    option = way.partition("=")[0]
+    assert capsys.readouterr().err == f"xflowd: {option} does nothing beside --all: leave out one of the two\n"
+
+
+def test_top_asks_for_nothing_that_is_not_known(path: Path) -> None:
+    with agent(path, "flows", [page(None)]) as asked:
+        for shown in (top.Top("tcp"), top.Top("tcp", order="octets"), top.Top(delay=0.1, order="packet-rate")):
+            top.require_agent(path, shown)
+    assert [request.get("idle_below_seconds") for request in asked] == [2.0, None, 2.0]
+    assert {request["filter"] for request in asked} == {"tcp", ""}
 
 
 @pytest.mark.parametrize(

@@ -153,8 +153,10 @@ def test_what_is_asked_for() -> None:
     assert Top(filter="tcp or udp", order="octets").request(20) == {
         "filter": "tcp or udp", "sort": "octets", "smallest": False, "limit": 20,
     }  # fmt: skip
-    assert Top(filter="tcp or udp", delay=5).request(20)["filter"] == "(tcp or udp) and idle < 10s"
-    assert Top().request(20) == {"filter": "idle < 2s", "sort": "rate", "smallest": False, "limit": 500}
+    asked = Top(filter="tcp or udp", delay=5).request(20)
+    assert (asked["filter"], asked["idle_below_seconds"]) == ("tcp or udp", 10.0), "faults name places in it"
+    lately = {"idle_below_seconds": 2.0, "limit": 500}
+    assert Top().request(20) == {"filter": "", "sort": "rate", "smallest": False, **lately}
 
 
 def test_an_agent_that_is_away_is_told_and_its_flows_stay() -> None:

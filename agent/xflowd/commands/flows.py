@@ -41,8 +41,9 @@ def add(commands: Commands) -> None:
 def run(options: argparse.Namespace) -> int:
     from xflowd.watching import flows  # noqa: PLC0415
 
-    if options.all and options.limit is not None:
-        print("xflowd: --limit does nothing beside --all: leave out one of the two", file=sys.stderr)
+    without_effect = "--limit" if options.limit is not None else "--reverse" if options.reverse else ""
+    if options.all and without_effect:
+        print(f"xflowd: {without_effect} does nothing beside --all: leave out one of the two", file=sys.stderr)
         return 2
     limit = _USUAL if options.limit is None else options.limit
     wanted = flows.Wanted(filter_of(options), "" if options.all else options.sort, options.reverse, limit)

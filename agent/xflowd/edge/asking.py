@@ -13,8 +13,20 @@ _LONGEST_ANSWER = 16 << 20  # octets
 _RETRY_SECONDS = 0.02
 
 
+#: `code` of an answer: what was asked for is wrong, and nothing else is.
+WRONG_ARGUMENTS = "wrong arguments"
+
+
 class ControlError(OSError):
     """No answer; the message says why and how to mend it."""
+
+    exit_code = 1
+
+
+class RequestError(ControlError):
+    """No answer to this: a filter, or another argument, is wrong."""
+
+    exit_code = 2
 
 
 def ask(path: Path, what: str, arguments: dict[str, Any] | None = None, patience: float = PATIENCE_SECONDS) -> Any:
@@ -86,5 +98,6 @@ def _understood(path: Path, what: str, line: bytes) -> Any:
     if not isinstance(answer, dict) or not (what in answer or "error" in answer):
         raise ControlError(f"{path}: the answer cannot be read: is this the control socket of xflowd?")
     if what not in answer:
-        raise ControlError(f"{path}: {answer['error']}")
+        kind = RequestError if answer.get("code") == WRONG_ARGUMENTS else ControlError
+        raise kind(f"{path}: {answer['error']}")
     return answer[what]

@@ -20,12 +20,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xflowd.edge.asking import ControlError, connected
+from xflowd.edge.asking import WRONG_ARGUMENTS, ControlError, connected
 from xflowd.edge.clients import Client, Clients, Limits
 
 #: Makes an answer: it gets the whole request and returns what JSON can hold. ValueError says what is wrong with the
 #: request.
 Answer = Callable[[dict[str, Any]], object]
+
+
+class UnableError(Exception):
+    """What was asked for cannot be done now; the message says why. The request is as it should be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,10 +137,15 @@ class Server(Clients[_Client]):
             if not _may_steer(connection):
                 return self._refuse("not permitted", f"{asked}: not permitted: be root, or the agent's user")
             make = make.make
+        return self._made(asked, make, request)
+
+    def _made(self, asked: str, make: Answer, request: dict[str, Any]) -> bytes:
         try:
             answer = _line({asked: make(request)})
         except ValueError as error:
-            return self._refuse("wrong arguments", f"{asked}: {error}")
+            return self._refuse(WRONG_ARGUMENTS, f"{asked}: {error}", code=WRONG_ARGUMENTS)
+        except UnableError as error:
+            return self._refuse("not possible now", f"{asked}: {error}")
         except Exception as error:  # whatever goes wrong with an answer, it does not end the metering
             fault = f"{asked} failed: {type(error).__name__}"
             return self._refuse(fault, f"{fault}: {error}")
@@ -144,9 +153,9 @@ class Server(Clients[_Client]):
             return self._refuse("answer too long", f"{asked}: the answer is too long, {len(answer):,} octets")
         return answer
 
-    def _refuse(self, fault: str, text: str) -> bytes:
+    def _refuse(self, fault: str, text: str, **more: str) -> bytes:
         self.faults[fault] += 1
-        return _line({"error": text})
+        return _line({"error": text, **more})
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:

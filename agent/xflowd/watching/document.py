@@ -6,6 +6,23 @@ from typing import Any, TypedDict
 
 MOST_FLOWS = 1000  # in one answer: some 700 octets each
 
+#: What each request may hold beside `ask`, and of which type. Whatever is misspelt must not be left out: a `flush`
+#: without its filter ends every flow.
+REQUESTS: dict[str, dict[str, type]] = {
+    "status": {},
+    "flows": {
+        "filter": str,
+        "idle_below_seconds": float,
+        "sort": str,
+        "smallest": bool,
+        "limit": int,
+        "after": int,
+    },
+    "timeouts": {"filter": str},
+    "flush": {"filter": str, "begun_by_ns": int},
+    "templates": {"name": str},
+}
+
 #: A flow: Information Elements by IANA's names, as `xflowd run --format json` prints them, and beside them `id`,
 #: `age_seconds`, `idle_seconds`, `ends_in_seconds`.
 LiveFlow = dict[str, Any]

@@ -1,4 +1,7 @@
-"""The agent's side of watching: live flows by a filter, and the timeouts that end them."""
+"""The agent's side of watching: live flows by a filter, and the timeouts that end them.
+
+Requests have the keys and types of document.REQUESTS by then.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from xflowd.exporting.records import fill
 from xflowd.metering import selecting
 from xflowd.metering.expiry import QUIET_AFTER_END_NS, Numbers, Timeouts
 from xflowd.metering.filtering import parse
-from xflowd.metering.filtertree import named
+from xflowd.metering.filtertree import All, Compare, named
 from xflowd.metering.instant import Instant
 from xflowd.metering.selecting import ORDERS, Look
 from xflowd.metering.table import Records, flows
@@ -28,15 +31,21 @@ if TYPE_CHECKING:
     from xflowd.daemon import Agent
 
 _SECOND_NS = 10**9
+_LONGEST_SECONDS = 10**9
 _ENDING_SECONDS = (1, 5, 15, 60, 300, 1800)
 #: What is known of a flow only when it has ended.
 _AT_ITS_END = {"flowEndReason", "bgpSourceAsNumber", "bgpDestinationAsNumber"}
 
 
 def look(agent: Agent, request: Mapping[str, Any], now: Instant) -> Look:
-    """At the flows that the request's `filter` means. Raises ValueError."""
+    """At the flows that the request's `filter` means; of those that had packets of late, where it wants them alone.
+
+    Raises ValueError.
+    """
     kernel = agent.pipeline.kernel
-    tree = named(parse(_text(request, "filter")), agent.names)
+    tree = named(parse(request.get("filter", "")), agent.names)
+    if "idle_below_seconds" in request:
+        tree = All((Compare("idle", "<", _nanoseconds(request, "idle_below_seconds")), tree))
     return Look(kernel.slots, kernel.slots_used(), tree, now.monotonic_ns)
 
 
@@ -44,7 +53,7 @@ def live(agent: Agent, request: Mapping[str, Any]) -> Flows:
     """The first `limit` flows by `sort` (`smallest`: the other way round), or, without `sort`, those behind `after`."""
     now = agent.clock.now()
     meant, limit = look(agent, request, now), _number(request, "limit", MOST_FLOWS, MOST_FLOWS)
-    order = _text(request, "sort")
+    order = request.get("sort", "")
     answer = Flows(
         monotonic_ns=now.monotonic_ns,
         sampling_interval=agent.config.sampling.rate,
@@ -58,7 +67,7 @@ def live(agent: Agent, request: Mapping[str, Any]) -> Flows:
     if order:
         if order not in ORDERS:
             raise ValueError(f"sort: {order!r} is none of {', '.join(ORDERS)}")
-        chosen = selecting.largest(meant, order, limit, smallest=bool(request.get("smallest")))
+        chosen = selecting.largest(meant, order, limit, smallest=request.get("smallest", False))
         numbers, answer["live"], answer["matching"] = chosen.numbers, chosen.live, chosen.matching
     else:
         after = _number(request, "after", -1, 2**32 - 1, least=-1)
@@ -156,15 +165,15 @@ def _interfaces(told: list[LiveFlow], names: Mapping[int, str]) -> dict[str, str
     return {str(index): names[index] for index in sorted(indexes) if index in names}
 
 
-def _text(request: Mapping[str, Any], key: str) -> str:
-    value = request.get(key, "")
-    if not isinstance(value, str):
-        raise ValueError(f"{key}: a text is expected")
-    return value
-
-
 def _number(request: Mapping[str, Any], key: str, default: int, most: int, least: int = 1) -> int:
-    value = request.get(key, default)
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+    value: int = request.get(key, default)
+    if not least <= value <= most:
         raise ValueError(f"{key}: use {least} to {most}")
     return value
+
+
+def _nanoseconds(request: Mapping[str, Any], key: str) -> int:
+    value: float = request[key]
+    if not 0 < value <= _LONGEST_SECONDS:  # which NaN is not, either
+        raise ValueError(f"{key}: use more than 0, and {_LONGEST_SECONDS} at most")
+    return round(value * _SECOND_NS)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from xflowd.edge.control import UnableError
 from xflowd.metering import selecting
 from xflowd.metering.expiry import Numbers
 from xflowd.watching.document import Announced, Flushed
@@ -22,11 +23,11 @@ _AT_ONCE = 8192  # flows a request: what a transaction holds, and what the loop 
 def flush(agent: Agent, request: Mapping[str, Any]) -> Flushed:
     """End some of the flows that the request's `filter` means, in one transaction: what collectors have room for.
 
-    Raises ValueError where they stay in the table.
+    Raises UnableError where they stay in the table, ValueError where the request is wrong.
     """
     now = agent.clock.now()
     meant, begun_by_ns = look(agent, request, now), request.get("begun_by_ns", now.monotonic_ns)
-    if not isinstance(begun_by_ns, int) or not 0 <= begun_by_ns < 2**63:
+    if not 0 <= begun_by_ns < 2**63:
         raise ValueError("begun_by_ns: a monotonic time in nanoseconds is expected")
     numbers = selecting.every(meant, begun_by_ns)
     ended = _through(agent, numbers[: _room(agent)])
@@ -34,13 +35,17 @@ def flush(agent: Agent, request: Mapping[str, Any]) -> Flushed:
 
 
 def templates(agent: Agent, request: Mapping[str, Any]) -> list[Announced]:
-    """Send templates and options to the collector of this `name`, or to all. Raises ValueError if there is none."""
+    """Send templates and options to the collector of this `name`, or to all.
+
+    Raises ValueError if there is none of this name, UnableError if there is none at all.
+    """
     wanted = request.get("name")
+    if not agent.collectors:
+        raise UnableError("there is no collector: flows are printed")
     chosen = [one for one in agent.collectors if wanted in (None, one.config.name)]
     if not chosen:
         known = ", ".join(one.config.name for one in agent.collectors)
-        what = f"collector {wanted}" if wanted else "collector"
-        raise ValueError(f"there is no {what}: " + (f"use one of {known}" if known else "flows are printed"))
+        raise ValueError(f"there is no collector {wanted}: use one of {known}")
     for collector in chosen:
         collector.announce()
     _through(agent, np.zeros(0, np.uint32))
@@ -73,5 +78,5 @@ def _through(agent: Agent, numbers: Numbers) -> int:
     try:
         ended = agent.pipeline.flush_chosen(numbers, agent.clock.now())
     except OSError as error:
-        raise ValueError(f"flows stay in the table: {error}") from error
+        raise UnableError(f"flows stay in the table: {error}") from error
     return ended

@@ -57,15 +57,15 @@ class Top:
 
     def request(self, lines: int) -> dict[str, object]:
         """What to ask for. For the highest rates of now, among flows that had packets of late."""
-        sort: dict[str, object] = {
+        wanted: dict[str, object] = {
+            "filter": self.filter,
             "sort": self.order,
             "smallest": self.smallest,
             "limit": max(1, min(lines, MOST_FLOWS)),
         }
-        if self.order not in ("rate", "packet-rate") or self.smallest:
-            return {"filter": self.filter, **sort}
-        lately = f"idle < {max(2.0, 2 * self.delay):g}s"
-        return {**sort, "filter": f"({self.filter}) and {lately}" if self.filter else lately, "limit": _CANDIDATES}
+        if self.order in ("rate", "packet-rate") and not self.smallest:
+            wanted |= {"idle_below_seconds": max(2.0, 2 * self.delay), "limit": _CANDIDATES}
+        return wanted
 
     def take(self, flows: Flows) -> None:
         """What the agent has answered."""
