@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from xflowd.config import load
 from xflowd.edge import privileges
 
 INIT = Path(__file__).resolve().parents[2] / "init"
@@ -61,17 +62,30 @@ def test_systemd_hears_that_it_is_ready_and_alive() -> None:
     assert directive("StandardError") == ["journal"], "its default is StandardOutput, which is null"
 
 
-@pytest.mark.parametrize(
-    ("text", "code"),
-    [
-        ("[collector office]\naddress = 192.0.2.10\n", 0),
-        ("# a comment\n \t[collector x]\n", 0),
-        ("", 1),
-        ("#[collector office]\n", 1),
-        ("[meter]\ninterfaces = collector\n", 1),
-        (None, 1),
-    ],
-)
+#: A configuration → the exit code of the unit's condition. What the program finds a collector in is started.
+COLLECTORS = [
+    ("[collector office]\naddress = 192.0.2.10\n", 0),
+    ("# a comment\n \t[collector x]\naddress = 192.0.2.10\n", 0),
+    ("[ collector  office ]\naddress = 192.0.2.10\n", 0),
+    ("\N{BYTE ORDER MARK}[collector x]\naddress = 192.0.2.10\n", 0),
+    ("config collector 'office'\n\toption address '192.0.2.10'\n", 0),
+    ('config collector "x"\n\toption address 192.0.2.10\n', 0),
+    ("\tconfig \t'collector' x\noption address 192.0.2.10\n", 0),
+    ("package xflowd\nconfig collector\noption address 192.0.2.10\n", 0),
+    ("c collector x\no address 192.0.2.10\n", 0),
+    ("p xflowd\nc 'collector' 'x'\no 'address' '192.0.2.10'\n", 0),
+    ("", 1),
+    ("#[collector office]\n", 1),
+    ("; [collector office]\n", 1),
+    ("# config collector office\n", 1),
+    ("[meter]\ninterfaces = collector\n", 1),
+    ("config meter\n\toption interfaces 'collector'\n", 1),
+    ("config meter 'collector'\n", 1),
+    (None, 1),
+]
+
+
+@pytest.mark.parametrize(("text", "code"), COLLECTORS)
 def test_nothing_is_started_before_there_is_a_collector(tmp_path: Path, text: str | None, code: int) -> None:
     """The condition as the unit has it, on a file of our own."""
     path = tmp_path / "xflowd.conf"
@@ -81,6 +95,7 @@ def test_nothing_is_started_before_there_is_a_collector(tmp_path: Path, text: st
     command = shlex.split(condition.replace("/etc/xflowd.conf", str(path)))
     done = systemd(*command)
     assert done.returncode == code
+    assert not text or bool(load(path).collectors) == (code == 0), "as the program reads it"
     assert ("add one and say systemctl start xflowd" in done.stderr) == bool(code)
 
 

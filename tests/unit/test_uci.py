@@ -226,6 +226,12 @@ FORMS = {
     "confg meter\n\toption hook tc\n": True,
     "list interface a\n[meter]": True,
     "config=1\n[meter]\n": False,
+    "c meter\no hook tc\n": True,
+    "# by letters\np xflowd\n": True,
+    "\tl interface a\n": True,
+    "c = 1\n[meter]\n": False,
+    "o\t= 1\n[meter]\n": False,
+    "x meter\n": False,
     "what\n": False,
     "config\n": False,
 }

@@ -11,8 +11,8 @@ from xflowd.config.problem import ConfigError, Problem
 DEFAULT, DEFAULT_UCI = "/etc/xflowd.conf", "/etc/config/xflowd"
 MAXIMUM_OCTETS = 1 << 20  # no configuration is as long: whatever is longer was meant to be something else
 _CONTROL = re.compile("[\0-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]")  # all but blanks and ends of lines
-#: What the first line begins with that is a title of INI, or a command of UCI.
-_FORM = re.compile(r"^[ \t\r]*(?:\[|(config|package|option|list)[ \t])", re.MULTILINE)
+#: What the first line begins with that is a title of INI, or a command of UCI; libuci knows each by one letter too.
+_FORM = re.compile(r"^[ \t\r]*(?:\[|(config|package|option|list|[cpol](?![ \t]*=))[ \t])", re.MULTILINE)
 
 
 def default_file(root: str = "") -> str:
