@@ -127,6 +127,12 @@ static __always_inline void detail_of_first(void *ctx, enum hook hook, const str
 		note_tunnel_skb(ctx, number, there);
 }
 
+/* Of most packets nothing is noted where options are not: window and scale are those of a SYN. */
+static __always_inline int wants_headers(const struct packet *packet)
+{
+	return config.details & DETAIL_OPTIONS || (config.details & DETAIL_TCP && packet->tcp_flags & TCP_SYN);
+}
+
 static __always_inline void detail_of_each(void *ctx, enum hook hook, const struct packet *packet,
 					   const struct flow_key *key, __u32 number, __u32 packets)
 {
@@ -135,7 +141,7 @@ static __always_inline void detail_of_each(void *ctx, enum hook hook, const stru
 
 	if (!config.details)
 		return;
-	if (config.details & (DETAIL_OPTIONS | DETAIL_TCP)) {
+	if (wants_headers(packet)) {
 		at = network_of(packet, key);
 		at = hook == HOOK_XDP ? note_each_xdp(ctx, number, at, packet->told) :
 					note_each_skb(ctx, number, at, packet->told);
