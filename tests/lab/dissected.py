@@ -168,6 +168,7 @@ def dissect(path: Path, *, inner: bool = False) -> Iterator[Packet | None]:
 def _rows(path: Path) -> list[dict[str, str]]:
     """A run of tshark takes a second: one is enough for outer and inner headers."""
     options = [word for option in _APART for word in ("-o", option)]
+    options += ["-d", "udp.port==8472,vxlan"]  # to the registry OTV's, which tshark does not know
     form = ["-T", "fields", "-E", "occurrence=a", "-E", "aggregator=,", "-E", "separator=|"]
     wanted = [word for name in _FIELDS for word in ("-e", name)]
     command = ["tshark", "-r", str(path), "-n", *options, *form, *wanted]

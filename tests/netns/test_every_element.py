@@ -28,8 +28,9 @@ OTHERWISE = {
     "mplsTopLabelStackSection", "mplsLabelStackSection2", "mplsLabelStackSection3", "interfaceName", "sourceMacAddress",
     "destinationMacAddress", "sourceIPv4Address", "destinationIPv4Address", "ipNextHopIPv4Address",
 }  # fmt: skip
-#: Made of other columns: unit tests have their values (test_chosen_elements.py).
-MADE = ("flowStart", "flowEnd", "flowDuration", "systemInit", "icmpType", "icmpCode", "samplingInterval", "dot1qVlanId")
+#: Made of other columns, or there twice: unit tests have the values (test_chosen_elements.py, test_outer_elements.py).
+MADE = ("flowStart", "flowEnd", "flowDuration", "systemInit", "icmpType", "icmpCode", "samplingInterval", "dot1qVlanId",
+        "outer:")  # fmt: skip
 NUMBERS = [
     name
     for name, each in OFFERED.items()

@@ -43,7 +43,7 @@ signal.pause()
 #: `home` is the directory of pins; memory(name) is what a pinned map holds.
 INSIDE = """
 import glob, json, os, shutil, sys
-from xflowd.edge import instance, libbpf, shared
+from xflowd.edge import instance, journal, libbpf, shared
 home = "/sys/fs/bpf/xflowd/" + instance.name()
 def get(name):
     return libbpf.call("bpf_obj_get", f"{home}/{name}".encode())
@@ -53,7 +53,7 @@ def pin(name, octets=8):
     libbpf.call("bpf_obj_pin", shared.create("stray", octets), f"{home}/{name}".encode())
 def write_journal(state):
     text, kept = json.dumps(state).encode(), memory("journal")
-    for at in (64, 64 + (320 << 10)):
+    for at in (64, 64 + (journal.OCTETS - 64) // 2):
         kept[at:at + 4 + len(text)] = len(text).to_bytes(4, sys.byteorder) + text
 def facts(description):
     return int.from_bytes(description[:4], "little")
