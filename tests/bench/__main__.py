@@ -32,6 +32,7 @@ ROWS: tuple[tuple[str, str, str, str], ...] = (
     ("live_lost_packets", "of these lost by xflowd", "packets", "<= 0"),
     ("live_cpu_ns_per_packet", "CPU of the agent", "ns/packet", "<= softflowd / 10"),
     ("live_path_ns_per_packet", "longer on the packet's way", "ns/packet", ""),
+    ("live_hook_path_ns_per_packet", "of which a TC program that does nothing", "ns/packet", ""),
     ("softflowd_pps", "tcpreplay over veth, past softflowd", "packets/s", ""),
     ("softflowd_lost_packets", "of these lost by softflowd", "packets", ""),
     ("softflowd_cpu_ns_per_packet", "CPU of softflowd", "ns/packet", ""),

@@ -6,15 +6,20 @@ import re
 import socket
 import subprocess
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 from agent_cost import pair, write_capture
+from kernel_cost import Spread
 
+from kernel.namespace import inside
 from lab.agent import COMMAND
 from lab.namespaces import Namespace, namespaces
 from lab.process import Process
+from xflowd.edge import attach
+from xflowd.metering.flow import INGRESS
 
 _FLOWS, _PACKETS, _LOOPS = 4096, 65_536, 60
 _REPLAYED = 500_000  # packets
@@ -29,7 +34,7 @@ class Replayed:
 
 
 def measure(directory: Path) -> dict[str, float]:
-    """The same traffic past nobody, past xflowd and past softflowd.
+    """The same traffic past nobody, past an empty program, past xflowd and past softflowd.
 
     `..._cpu_ns_per_packet` is what the process takes; `..._path_ns_per_packet` is what each packet takes longer on
     its way than with nobody there: the program in the kernel here, the copies for the capture socket there.
@@ -37,10 +42,12 @@ def measure(directory: Path) -> dict[str, float]:
     capture = directory / "live.pcap"
     write_capture(capture, _FLOWS, _PACKETS)
     alone = [_alone(directory, capture) for _ in range(2)]
+    hook = max(_hook(directory, capture) for _ in range(2))
     results = {**_xflowd(directory, capture), **_softflowd(directory, capture)}
     alone.append(_alone(directory, capture))
     nobody_ns = 1e9 / max(alone)
     results["live_nobody_pps"] = max(alone)
+    results["live_hook_path_ns_per_packet"] = 1e9 / hook - nobody_ns
     results["live_path_ns_per_packet"] = 1e9 / results["live_pps"] - nobody_ns
     results["softflowd_path_ns_per_packet"] = 1e9 / results["softflowd_pps"] - nobody_ns
     return results
@@ -81,6 +88,18 @@ def _alone(directory: Path, capture: Path) -> float:
     with namespaces(directory, "source", "meter") as (source, meter):
         pair(source, meter)
         sent = _play(source, capture)
+        return sent.packets / sent.seconds
+
+
+def _hook(directory: Path, capture: Path) -> float:
+    """Packets a second past a TC program that does nothing."""
+    with namespaces(directory, "source", "meter") as (source, meter), closing(Spread(directory, 0, False)) as spread:
+        pair(source, meter)
+        with inside(meter):
+            index = socket.if_nametoindex("eth0")
+            link = attach.attach_tc(spread.program("nothing_tc"), index, INGRESS)
+        sent = _play(source, capture)
+        link.close()
         return sent.packets / sent.seconds
 
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* For the benchmark: makes one frame into packets of many flows, and hands each to the program under test. */
 #include <linux/bpf.h>
+#include <linux/pkt_cls.h>
 #include <bpf/bpf_helpers.h>
 
 #define SOURCE_ADDRESS 26 /* in an Ethernet frame with an IPv4 header */
@@ -40,6 +41,12 @@ SEC("xdp.frags")
 int nothing(struct xdp_md *ctx)
 {
 	return XDP_PASS;
+}
+
+SEC("tc")
+int nothing_tc(struct __sk_buff *skb)
+{
+	return TC_ACT_UNSPEC;
 }
 
 char _license[] SEC("license") = "GPL";
