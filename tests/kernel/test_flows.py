@@ -9,7 +9,7 @@ import pytest
 from kernel.conftest import Load
 from kernel.frames import DOT1AD, DOT1Q, IPV4, IPV6, TCP, UDP, dns, ethernet, ipv4, ipv6, numbered, tcp, udp
 from kernel.namespace import devices
-from kernel.running import Runner, SocketBuffer, live_flows, only, outcomes, run
+from kernel.running import Runner, SocketBuffer, live_flows, needs_other_interface, only, outcomes, run
 from lab.namespaces import Namespace
 
 V4, V6 = ethernet(IPV4), ethernet(IPV6)
@@ -173,6 +173,7 @@ def test_interface_and_direction_are_always_in_the_key(load: Load, namespace: Na
     ]
 
 
+@needs_other_interface
 def test_the_way_is_looked_up_once_a_flow(load: Load, namespace: Namespace) -> None:
     """Where a packet goes and by which next hop, the routing table says; at egress, where it came in."""
     namespace.sysctl(ipv4__ip_forward=1, ipv6__conf__all__forwarding=1)

@@ -25,7 +25,7 @@ from kernel.frames import (
     tcp,
     udp,
 )
-from kernel.running import SocketBuffer, live_flows, numbers_of, outcomes, run
+from kernel.running import SocketBuffer, live_flows, needs_other_interface, numbers_of, outcomes, run
 from xflowd.edge.kernel import Kernel
 from xflowd.edge.loading import DEFAULT_KEY, LoadOptions
 from xflowd.metering.table import Records, SlotState
@@ -167,6 +167,7 @@ def test_a_connection_that_ends_is_no_flow_of_many_that_does(load: Load, fields:
     assert kernel.slots["end_seen"].max() == end
 
 
+@needs_other_interface
 @pytest.mark.parametrize(("fields", "told"), [(DEFAULT_KEY, 7), (IP, 7), (("KEY_DESTINATION_ADDRESS",), 0)])
 def test_packets_of_any_source_came_in_anywhere(load: Load, fields: tuple[str, ...], told: int) -> None:
     """At egress: the interface is the first packet's where packets of one source come in by one, else it is 0."""

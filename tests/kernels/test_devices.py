@@ -6,7 +6,6 @@ The agent is killed in between and started again: packets of three thirds pass b
 from __future__ import annotations
 
 import json
-import os
 import re
 import socket
 from collections import defaultdict
@@ -18,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from kernel.namespace import inside
+from kernel.running import release
 from kernels.devices import ADDRESSES, CUSTOMER_TAG, SERVICE_TAG, TAG, add_devices
 from lab import traffic
 from lab.agent import Agent, Collector, write_configuration
@@ -134,8 +134,7 @@ def test_the_tunnel_is_seen_from_outside_too(outcome: Outcome) -> None:
 
 def test_programs_are_attached_as_the_kernel_allows(outcome: Outcome) -> None:
     """tcx came with Linux 6.6: before it, the programs are filters of clsact."""
-    release = tuple(map(int, re.findall(r"\d+", os.uname().release)[:2]))
-    by = "TC" if release >= (6, 6) else r"TC \(clsact\)"
+    by = "TC" if release() >= (6, 6) else r"TC \(clsact\)"
     assert re.search(rf"metering wan egress by {by}$", outcome.logs[0], re.MULTILINE), outcome.logs[0]
 
 

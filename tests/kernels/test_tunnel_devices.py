@@ -7,8 +7,6 @@ it was. Datagrams, ping and iperf3 pass either way.
 from __future__ import annotations
 
 import json
-import os
-import re
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -17,6 +15,7 @@ from dataclasses import dataclass
 import pytest
 
 from kernel.namespace import inside
+from kernel.running import release
 from kernels.underlay import KINDS, TUN_ADDRESSES, Kind, add_tunnels, tun
 from lab import traffic
 from lab.agent import Agent, Collector, write_configuration
@@ -120,8 +119,7 @@ def _needed(life: Life, device: str) -> Seen:
 
 def _shows_outer_headers(device: str) -> bool:
     """What has no link layer of its own; each of these resets its MAC header since 5.14."""
-    release = tuple(map(int, re.findall(r"\d+", os.uname().release)[:2]))
-    return release < (5, 14) and device in ("gre", "ipip", "sit", "ip6tnl", "ip6gre")
+    return release() < (5, 14) and device in ("gre", "ipip", "sit", "ip6tnl", "ip6gre")
 
 
 def _wrapped(count: Count, overhead: int) -> Count:
