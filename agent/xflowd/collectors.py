@@ -62,7 +62,9 @@ class CollectorSink:
         self.ignored_packets = 0
         self.unsent: Counter[str] = Counter()  # flows, by reason
         self.dropped: Counter[str] = Counter()  # datagrams, by reason
-        self._notice, self._recovery, self._moved = Notice(), Notice(logging.INFO), Notice(logging.INFO)
+        self._lost, self._failed, self._recovery, self._moved = (
+            Notice(level) for level in (logging.WARNING, logging.WARNING, logging.INFO, logging.INFO)
+        )
         self._told_address: str | None = None
         self._is_in_doubt = False  # whether the next datagram of the outbox may have arrived already
         self._epoch = self._now_ns = self._next_ns = self._burst = 0
@@ -167,6 +169,13 @@ class CollectorSink:
             "source_port": self.destination.source_port,
         }
 
+    def replace(self, before: CollectorSink) -> None:
+        """Go on where one of the same identity was, which has sent or given up all that waited."""
+        self.restore({**before.state(), "written": self.outbox.read})
+        self.outbox.count_on(before.outbox.totals)
+        self._lost.know(before._losses())  # the log has it
+        self._failed.know(before._errors())
+
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on where a predecessor of the same identity ended, however it did."""
         try:
@@ -202,13 +211,13 @@ class CollectorSink:
         sent = self.outbox
         flows = counted(sent.sent_flows, "flow")
         parts = [f"{flows} in {counted(sent.sent_datagrams, 'datagram')} of {counted(sent.sent_octets, 'octet')}"]
-        return f"collector {self.config.name}: {'; '.join([*parts, *self._faults()])}"
+        return f"collector {self.config.name}: {'; '.join(filter(None, (*parts, self._losses(), self._errors())))}"
 
     def tell(self, now: Instant) -> None:
         """Log what goes wrong with this collector, and that it goes right again: what is new, once a minute at most."""
         name, destination = self.config.name, self.destination
-        if faults := self._faults():
-            self._notice.tell(f"collector {name}: {'; '.join(faults)}", now.monotonic_ns)
+        for notice, faults in ((self._lost, self._losses()), (self._failed, self._errors())):
+            notice.tell(faults and f"collector {name}: {faults}", now.monotonic_ns)
         if destination.address != self._told_address:
             if self._told_address is not None:
                 self._moved.tell(f"collector {name}: its address is {destination.address} now", now.monotonic_ns)
@@ -327,12 +336,17 @@ class CollectorSink:
         if flows:
             self.unsent[reason] += flows
 
-    def _faults(self) -> list[str]:
+    def _losses(self) -> str:
+        """What was not sent and will not be, by reason; empty where nothing was lost."""
         unsent = {f"not exportable: {why}": count for why, count in self.process.counters.not_exportable_flows.items()}
         unsent |= {f"not sent: {why}": count for why, count in self.unsent.items()}
         parts = [f"{counted(count, 'flow')} {why}" for why, count in unsent.items()]
         parts += [f"{counted(count, 'datagram')} dropped: {why}" for why, count in self.dropped.items()]
-        return parts + [f"{why} ({counted(count, 'time')})" for why, count in self.destination.errors.items()]
+        return "; ".join(parts)
+
+    def _errors(self) -> str:
+        """What the network had to say, by reason."""
+        return "; ".join(f"{why} ({counted(count, 'time')})" for why, count in self.destination.errors.items())
 
 
 def drain(collectors: Sequence[CollectorSink], clock: Callable[[], Instant], seconds: float) -> None:

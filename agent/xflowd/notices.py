@@ -27,6 +27,10 @@ class Notice:
         self._told = ""
         self._next_ns = 0
 
+    def know(self, text: str) -> None:
+        """`text` was told already, by whoever was here before."""
+        self._told = text
+
     def tell(self, text: str, now_ns: int) -> None:
         """Log `text`, unless it is empty, was told already, or something was told within the last minute."""
         if text and text != self._told and now_ns >= self._next_ns:

@@ -61,22 +61,27 @@ class Sinks:
         return self._printer is not None and self._printer.closed
 
     def reload(self, config: Config, clock: Callable[[], Instant]) -> None:
-        """A collector whose section is as before keeps its socket; one that is still the same keeps its sequence."""
+        """A collector whose section is as before keeps its socket; one that is still the same keeps its sequence, and
+        counts on.
+        """
         self._key = config.meter.key
         known = {collector.config: collector for collector in self.collectors}
-        leaving = [collector for one, collector in known.items() if one not in config.collectors]
-        drain(leaving, clock, _LAST_WORDS_SECONDS)
-        states = {}
-        for collector in leaving:
-            states[collector.identity] = {**collector.state(), "written": 0}
-            log.info("%s", collector.summary())
-            collector.close()
-            self._lasting.remove_outbox(collector.identity)
+        leaving = {collector.identity: collector for one, collector in known.items() if one not in config.collectors}
+        drain(list(leaving.values()), clock, _LAST_WORDS_SECONDS)
+        for who, collector in leaving.items():
+            collector.destination.close()  # whoever takes its place may be told the same source port
+            self._lasting.remove_outbox(who)
+            if who not in map(identity, config.collectors):
+                log.info("collector %s is no more: %s", collector.config.name, collector.summary().partition(": ")[2])
         if config.sampling != self._sampling:
             self._sampling = config.sampling
             self.resample(config.sampling)
         self._elements = config.elements
-        self.collectors = [known.get(one) or self._collector(one, states) for one in config.collectors]
+        self.collectors = [
+            known.get(one) or self._collector(one, {}, leaving.get(identity(one))) for one in config.collectors
+        ]
+        for collector in leaving.values():
+            collector.close()
 
     def resample(self, sampling: Sampling) -> None:
         """Tell collectors how the packets of the flows that come now were sampled."""
@@ -122,15 +127,19 @@ class Sinks:
         for collector in self.collectors:
             collector.close()
 
-    def _collector(self, config: Collector, states: Mapping[str, dict[str, Any]]) -> CollectorSink:
-        """A collector, which goes on where one of the same identity has ended."""
+    def _collector(
+        self, config: Collector, states: Mapping[str, dict[str, Any]], before: CollectorSink | None = None
+    ) -> CollectorSink:
+        """A collector, which goes on where one of the same identity has ended: `before`, or in another agent's life."""
         who = identity(config)
         memory = self._lasting.outbox(who, config.queue)
         try:
             made = CollectorSink(config, self._sampling, memory)
         except ValueError as error:
             raise StartError(str(error)) from None
-        if who in states:
+        if before:
+            made.replace(before)
+        elif who in states:
             made.restore(states[who])
         return made
 

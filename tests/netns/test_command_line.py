@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lab import traffic
-from lab.agent import Agent, Collector, write_configuration, xflowd
+from lab.agent import COMMAND, Agent, Collector, write_configuration, xflowd
 from lab.flow import ICMP, Count, Key, totals
 from lab.process import wait_until
 from lab.topology import LINKS, Network
@@ -82,6 +84,37 @@ def test_a_hangup_reads_the_file_again(network: Network) -> None:
     exported = totals(old.flows() + new.flows())[Key(A.host4, B.host4, ICMP, 0, 0)]
     assert exported.packets == count.packets + 3
     assert totals(new.flows())[Key(A.host4, B.host4, ICMP, 0, 0)].packets >= count.packets
+
+
+def test_a_collector_whose_section_changes_counts_on(network: Network) -> None:
+    """Its socket and its queue are made anew; what it was sent, and what was wrong, stays, and is not told again."""
+    path = network.directory / "xflowd.conf"
+    source = f"{LINKS['collector'].router4}:40000"
+    nobody = Collector("nobody", f"{LINKS['collector'].host4}:{NEW}", "netflow9", source=source)
+    write_configuration(path, [nobody], active_timeout=1)
+    agent = Agent(network.router, "-c", path)
+    traffic.ping(network.a, B.host4, 5)
+    agent.wait_for_log(r"nobody: port unreachable \(1 time\)")
+    for more in ("", "queue = 200000\n"):
+        before, lines = _collector(network), agent.log.count("port unreachable")
+        read = agent.log.count("read again")
+        write_configuration(path, [replace(nobody, template_refresh=30)], active_timeout=1)
+        path.write_text(path.read_text() + more)
+        agent.hang_up()
+        wait_until(lambda read=read: agent.log.count("read again") > read, "the file read again")
+        now = _collector(network)
+        for name in ("flows_exported", "datagrams_sent", "octets_sent", "sequence"):
+            assert now[name] >= before[name] > 0, name
+        assert now["errors"]["port unreachable"] >= before["errors"]["port unreachable"]
+        assert agent.log.count("port unreachable") == lines
+    assert "is no more" not in agent.log
+    agent.stop()
+
+
+def _collector(network: Network) -> dict[str, Any]:
+    status = json.loads(network.router.run(*COMMAND, "status", "--json"))
+    (collector,) = status["collectors"]
+    return dict(collector)
 
 
 @pytest.mark.parametrize("hook", ["tc", "xdp"])

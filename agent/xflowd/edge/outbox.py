@@ -11,6 +11,7 @@ import struct
 #: Words of the header, 64 bits each in the host's byte order: this memory never leaves the host. Each has one writer
 #: and is moved by one store. `_READ` is moved last: a kill before that sends, and counts, one datagram again.
 _LAYOUT, _READ, _SENT_DATAGRAMS, _SENT_OCTETS, _SENT_FLOWS, _DROPPED_DATAGRAMS = range(6)
+_TOTALS = (_SENT_DATAGRAMS, _SENT_OCTETS, _SENT_FLOWS, _DROPPED_DATAGRAMS)
 _HEADER_OCTETS = 64
 _THIS_LAYOUT = 0x7866_6F78_0000_0001
 _LENGTH = struct.Struct("=I")  # before each datagram; frames are aligned to it, so that it is never cut in two
@@ -76,6 +77,16 @@ class Outbox:
     @property
     def dropped_datagrams(self) -> int:
         return self._words[_DROPPED_DATAGRAMS]
+
+    @property
+    def totals(self) -> tuple[int, ...]:
+        """All that it counts, for one that takes its place: see count_on()."""
+        return tuple(self._words[word] for word in _TOTALS)
+
+    def count_on(self, totals: tuple[int, ...]) -> None:
+        """Go on counting where an outbox of another size has ended."""
+        for word, total in zip(_TOTALS, totals, strict=True):
+            self._words[word] = total
 
     def put(self, datagram: bytes | memoryview) -> bool:
         """Append a datagram of one octet at least. It is not sent before commit(). False: there is no room."""
@@ -158,7 +169,7 @@ class Outbox:
         position -= position % _LENGTH.size
         if not self._is_known:
             self._words[_LAYOUT] = 0
-            for word in (_SENT_DATAGRAMS, _SENT_OCTETS, _SENT_FLOWS, _DROPPED_DATAGRAMS):
+            for word in _TOTALS:
                 self._words[word] = 0
         self._words[_READ] = position
         self._words[_LAYOUT] = _THIS_LAYOUT
