@@ -96,7 +96,7 @@ def _attached(
         return allowed[-1], tc
     tc = attach.attach_tc(kernel.program(allowed[-1]), interface.index, direction)
     if obstacle := _xdp_obstacle(meter, interface, direction):
-        log.info("%s: no XDP, %s", shown(interface.name), obstacle)
+        log.info("%s: no XDP, %s: metering it by TC", shown(interface.name), obstacle)
     return allowed[-1], tc
 
 
@@ -107,7 +107,7 @@ def _xdp_obstacle(meter: Meter, interface: Interface, direction: int) -> str | N
     if meter.hook is Hook.XDP:
         return None
     if interface.kind == "veth":
-        return "a veth copies every packet for it"
+        return "for which a veth copies every packet"
     if not _VLANS.intersection(meter.key):
         return None
     try:

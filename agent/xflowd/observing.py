@@ -92,7 +92,7 @@ class ObservationPoints:
         wanted = [interface for interface in present if interface.name in names]
         ways = directions(meter.direction, meter.interfaces)
         places = {(interface.index, way): interface for interface in wanted for way in ways}
-        self._let_go(places)
+        self._let_go(places, {interface.index for interface in present})
         if self._left and forget is not None:
             forget(set(self._left))
         self._left.clear()
@@ -112,7 +112,7 @@ class ObservationPoints:
             except LibbpfError as error:  # follow() sees to it
                 if hooks.is_there(point.attachment, *place):
                     log.warning("%s", error)
-                self._detach(place)
+                log.info("%s", self._detach(place), extra=CHANGE)
 
     def carry_over(self, old: Kernel) -> None:
         """Take along what was counted in a table that is no longer in use; the one after it began at zero."""
@@ -160,10 +160,11 @@ class ObservationPoints:
         """All that are metered now."""
         return set(self._points)
 
-    def _let_go(self, places: Collection[Place]) -> None:
+    def _let_go(self, places: Collection[Place], present: Collection[int]) -> None:
         for place, point in list(self._points.items()):
-            if place not in places or not hooks.is_there(point.attachment, *place):
-                self._detach(place)
+            is_there = place[0] in present and hooks.is_there(point.attachment, *place)
+            if place not in places or not is_there:
+                log.info("%s%s", self._detach(place), "" if is_there else ": it is gone", extra=CHANGE)
 
     def _rename(self, wanted: list[Interface]) -> None:
         names = {interface.index: interface.name for interface in wanted}
@@ -180,7 +181,7 @@ class ObservationPoints:
             programs = hooks.programs(meter, interface, place[1])
             if point is None:
                 self._attach(meter, kernel, interface, place, programs)
-            elif point.program not in programs:  # VLANs or a bridge have come to stand on it
+            elif point.program not in programs:  # it takes VLAN tags off by now, or VLANs are in the key
                 self._detach(place)
                 self._attach(meter, kernel, interface, place, programs)
                 self._points[place].before = point.before
@@ -205,14 +206,15 @@ class ObservationPoints:
         where = shown(interface.name), DIRECTION_NAMES[place[1]]
         log.info("metering %s %s by %s", *where, attachment.hook, extra=CHANGE)
 
-    def _detach(self, place: Place) -> None:
+    def _detach(self, place: Place) -> str:
+        """Returns what is to be said of it."""
         point = self._points.pop(place)
         self._left.add(place)
         if self._pins:
             self._pins.unpin(_pin_name(place, point.program))
         point.attachment.close()
         name = self.names.get(place[0], f"interface {place[0]}")
-        log.info("no longer metering %s %s", shown(name), DIRECTION_NAMES[place[1]], extra=CHANGE)
+        return f"no longer metering {shown(name)} {DIRECTION_NAMES[place[1]]}"
 
     def _pin(self, place: Place, program: str, attachment: attach.Attachment) -> None:
         """A filter of clsact stays without a pin."""
