@@ -72,10 +72,11 @@ def test_nfdump(network: Network) -> None:
 
 def test_pmacct(network: Network) -> None:
     written = network.directory / "flows.json"
-    nfacctd = start_nfacctd(network, "pmacct", "pmacct", {"/var/lib/pmacct/flows.json": str(written)})
+    ours = {"/var/lib/pmacct/flows.json": str(written), "print_refresh_time[flows]: 60": "print_refresh_time[flows]: 1"}
+    nfacctd = start_nfacctd(network, "pmacct", "pmacct", ours)
     sent = metered(network, "pmacct")
-    network.collector.wait_until_read(4739)
-    nfacctd.stop(signal.SIGINT)  # pmacct writes out what it holds
+    wait_until(lambda: total(whole_lines(written)) == sent, "all of them, by themselves")
+    nfacctd.stop(signal.SIGINT)
     records = [json.loads(line) for line in written.read_text().splitlines()]
     assert total(records) == sent
     assert {each["sampling_rate"] for each in records} == {1}
@@ -144,6 +145,11 @@ def complete(consumer: Process, sent: Count) -> list[dict[str, object]] | None:
         records.append(record)
         text = text[end:].lstrip()
     return records if total(records).packets >= sent.packets else None
+
+
+def whole_lines(path: Path) -> list[dict[str, object]]:
+    text = path.read_text() if path.exists() else ""
+    return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
 
 
 def total(records: list[dict[str, object]]) -> Count:
