@@ -20,6 +20,7 @@ from xflowd.config import ConfigError, Endpoint, Problem
 from xflowd.config.problem import shown as printable
 from xflowd.config.values import Address, UnacceptableError
 from xflowd.edge.terminal import JsonLines, Table
+from xflowd.edge.terminal.output import require_written
 from xflowd.notices import Notice, counted
 from xflowd.printing import output
 from xflowd.wire.decoder import Decoder, DecoderCounters
@@ -40,7 +41,7 @@ Column = npt.NDArray[np.generic]
 
 
 def run(listen: str, style: str) -> int:
-    """Listen until SIGINT or SIGTERM, or until nobody reads the output any more. The exit code."""
+    """Listen until SIGINT or SIGTERM, or until the output takes no more. The exit code."""
     endpoint = _endpoint(listen)
     with ExitStack() as held:
         ports = (endpoint.port,) if endpoint.port else DEFAULT_PORTS
@@ -52,6 +53,7 @@ def run(listen: str, style: str) -> int:
             collecting.take(datagram, exporter)
     for line in told(collecting.decoder.counters):
         log.info("%s", line)
+    require_written()
     return 0
 
 

@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Iterator
 from typing import Any
 
-from xflowd.edge.terminal.output import Output
+from xflowd.edge.terminal.output import Output, require_written
 from xflowd.exporting.catalogue import OFFERED, Offered, defaults
 from xflowd.wire import netflow5
 
@@ -30,9 +30,10 @@ def run(as_json: bool) -> int:
     out = Output(sys.stdout)  # what reads it may have seen enough: `head`
     if as_json:
         out.write(json.dumps([described(each) for each in OFFERED.values()], indent=2) + "\n")
-        return 0
-    width = max(_LEAST_WIDTH, shutil.get_terminal_size((_LEAST_WIDTH, 0)).columns)
-    out.write("\n".join(table(width)) + "\n")
+    else:
+        width = max(_LEAST_WIDTH, shutil.get_terminal_size((_LEAST_WIDTH, 0)).columns)
+        out.write("\n".join(table(width)) + "\n")
+    require_written()
     return 0
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from xflowd.config.flowkey import FlowKey, zeroed
 from xflowd.edge.terminal import Columns, JsonLines, Table, terminal_size
+from xflowd.edge.terminal.output import require_written
 from xflowd.exporting.catalogue import DEFAULT_WORD, Kind, fields_text, kinds
 from xflowd.exporting.clock import message_clock
 from xflowd.exporting.fillers import RecordContext
@@ -44,7 +45,9 @@ class Printer:
     def know_key(self, key: FlowKey) -> None:
         """By what flows are told apart: what is left out is not known."""
         if isinstance(self._output, Table):
-            self._output.with_types = not {"icmpTypeCodeIPv4", "icmpTypeCodeIPv6"} & zeroed(key)
+            unknown = zeroed(key)
+            self._output.with_types = not {"icmpTypeCodeIPv4", "icmpTypeCodeIPv6"} & unknown
+            self._output.with_protocol = "protocolIdentifier" not in unknown
 
     @property
     def closed(self) -> bool:
@@ -58,6 +61,10 @@ class Printer:
             clock = message_clock(now, int(chosen["flow_end_ns"].max()))
             records = fill(template, chosen, RecordContext(clock, self.sampling_interval, self._names))
             self._output.write(records.view(readable(template)))
+
+    def require_written(self) -> None:
+        """Raises OSError where not all could be written, though somebody wants it."""
+        require_written()
 
     def commit(self) -> None:
         """What is printed is printed."""

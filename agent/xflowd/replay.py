@@ -17,6 +17,7 @@ from xflowd.edge.clock import Clock
 from xflowd.edge.journal import OCTETS, Journal
 from xflowd.edge.kernel import Kernel
 from xflowd.edge.terminal import Progress
+from xflowd.edge.terminal.output import require_written
 from xflowd.metering.instant import Instant
 from xflowd.notices import counted
 from xflowd.pipeline import Lookup, Pipeline, Sink
@@ -32,6 +33,7 @@ _PROGRESS_EVERY = 4096  # packets
 _LAST_NS = ((1 << 32) - 2) * 1_000_000_000  # in 2106: headers of messages tell whole seconds, rounded up, in 32 bits
 _OUT_OF_RANGE = "the time is before 1970 or after 2106"
 _RESOLVE_SECONDS = _SEND_SECONDS = 5.0
+_ANSWER_SECONDS, _ANSWER_PAUSE_SECONDS = 0.5, 0.01
 _TAKES_NOTHING = "the collector takes nothing"
 _PROGRAMS = ("read_clocks", "xdp_ingress")
 _INTERFACE = {1: "replay"}  # a test run has the loopback's index
@@ -79,6 +81,7 @@ class Replay:
         self.pipeline.flush(Instant(self._now_ns, self._now_ns))
         drain(self._collectors, self._clock.now, _SEND_SECONDS)
         self._try_hopeless()
+        self._hear()
 
     def _advance(self, time_ns: int) -> None:
         """The clock goes to the packet's time, second by second while there are flows; it never goes back."""
@@ -103,6 +106,16 @@ class Replay:
         for each in self._hopeless:
             each.push(self._clock.now())
             each.give_up(_TAKES_NOTHING)
+
+    def _hear(self) -> None:
+        """What comes back of the last datagram, within a round trip: UDP tells of a closed port in no other way."""
+        until = time.monotonic() + _ANSWER_SECONDS
+        silent = [each for each in self._collectors if each.outbox.sent_datagrams]
+        while silent and time.monotonic() < until:
+            for each in silent:
+                each.ready(self._clock.now())
+            silent = [each for each in silent if not each.destination.errors]
+            time.sleep(_ANSWER_PAUSE_SECONDS if silent else 0)
 
     def give_up(self, collector: CollectorSink) -> None:
         """Go on without waiting for it, and say so."""
@@ -135,6 +148,7 @@ def run(path: str, config: Config, style: str) -> int:
         collector.close()
     if faults:
         print(f"xflowd: {faults}", file=sys.stderr)
+    require_written()
     return 1 if faults or any(one.unsent or one.destination.errors for one in collectors) else 0
 
 

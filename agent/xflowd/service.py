@@ -46,6 +46,7 @@ def run(config: Config, reread: Callable[[], Config], style: str) -> int:
         if agent is None:
             return 1
         agent.run(signals)
+        agent.sinks.require_written()
     return 0
 
 

@@ -60,6 +60,11 @@ class Sinks:
         """Whether flows are printed and nobody reads them any more."""
         return self._printer is not None and self._printer.closed
 
+    def require_written(self) -> None:
+        """Raises OSError where flows were printed and not all could be written, though somebody wants them."""
+        if self._printer is not None:
+            self._printer.require_written()
+
     def reload(self, config: Config, clock: Callable[[], Instant]) -> None:
         """A collector whose section is as before keeps its socket; one that is still the same keeps its sequence, and
         counts on.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from lab import traffic
 from lab.agent import COMMAND, Agent, Collector, write_configuration, xflowd
 from lab.flow import ICMP, Count, Key, totals
-from lab.process import wait_until
+from lab.process import Process, wait_until
 from lab.topology import LINKS, Network
 from lab.wireshark import Tshark
 
@@ -65,6 +66,41 @@ def test_replay_prints_the_flows_of_a_capture(captures: Path, name: str) -> None
         sum(record["octetDeltaCount"] for record in records),
     )
     assert got == Count(len(packets), sum(octets for _, octets in packets))
+
+
+FULL = "xflowd: standard output: No space left on device: make room there, or write to another place\n"
+
+
+@pytest.mark.parametrize("style", ["table", "json"])
+def test_replay_onto_a_full_disk_fails(captures: Path, style: str) -> None:
+    with open("/dev/full", "w") as full:
+        arguments = [*COMMAND, "replay", str(captures / "skype-conference-call.pcap"), "--format", style]
+        done = subprocess.run(arguments, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.endswith(FULL)
+    assert done.stderr.count("standard output") == 1
+
+
+def test_an_agent_that_prints_onto_a_full_disk_says_why_it_ends(network: Network) -> None:
+    shell = ("sh", "-c", 'exec "$@" >/dev/full', "sh")
+    running = Process(
+        network.router.argv(*shell, *COMMAND, "run", "-i", "lan", "-t", "active=1"), network.directory / "full.log"
+    )
+    wait_until(lambda: not running.running or traffic.ping(network.a, B.host4, 1) is None, "its end")
+    assert running.wait() == 1
+    assert running.log.endswith(FULL)
+
+
+@pytest.mark.parametrize("protocol", ["netflow5", "netflow9", "ipfix"])
+def test_replay_to_a_port_that_is_closed_fails(network: Network, captures: Path, protocol: str) -> None:
+    """Also where all flows are in one datagram: no other one is there to hear of the answer."""
+    capture, to = captures / "skype-conference-call.pcap", f"{LINKS['collector'].host4}:{OLD}"
+    running = Process(
+        network.router.argv(*COMMAND, "replay", str(capture), "-n", to, "-v", protocol),
+        network.directory / "replay.log",
+    )
+    assert running.wait() == 1
+    assert "port unreachable (" in running.log
 
 
 def test_a_hangup_reads_the_file_again(network: Network) -> None:

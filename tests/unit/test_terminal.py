@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from xflowd.config.flowkey import LEVELS
-from xflowd.edge.terminal import JsonLines, Progress, Table, terminal_size
+from xflowd.edge.terminal import JsonLines, Progress, Table, output, terminal_size
 from xflowd.edge.terminal.cells import Records
 from xflowd.printing import Printer
 
@@ -274,6 +274,19 @@ def test_a_reader_that_goes_ends_it_quietly(sink: str) -> None:
         assert (process.wait(timeout=20), complaint) == (0, b"")
 
 
+def test_a_stream_that_takes_no_more_is_a_fault_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(output, "_refused", [])
+    with open("/dev/full", "w") as full:
+        sink = JsonLines(full)
+        for _ in range(2):
+            sink.write(ipv4(TCP_FLOW))
+            assert sink.closed
+    with pytest.raises(OSError, match="No space left on device: make room") as told:
+        output.require_written()
+    assert told.value.filename == "standard output"
+    output.require_written()
+
+
 class Screen(io.StringIO):
     """A stream that says it is a terminal."""
 
@@ -329,3 +342,17 @@ def test_type_and_code_of_icmp_are_shown_where_the_key_has_them(
     assert isinstance(printer._output, Table)
     printer._output.write(ipv4(ICMP_FLOW))
     assert f" 198.51.100.255{shown} " in sys.stdout.getvalue()
+
+
+@pytest.mark.parametrize(("key", "shown"), [("proto", "ICMP"), ("ip", ""), ("full", "ICMP"), ("vlan", "ICMP")])
+def test_the_protocol_is_shown_where_the_key_has_it(monkeypatch: pytest.MonkeyPatch, key: str, shown: str) -> None:
+    monkeypatch.setattr("sys.stdout", io.StringIO())
+    printer = Printer("table", {})
+    printer.know_key(LEVELS[key])
+    assert isinstance(printer._output, Table)
+    flow = ipv4(ICMP_FLOW)
+    flow["protocolIdentifier"] = flow["protocolIdentifier"] if shown else 0  # as the table has it
+    printer._output.write(flow)
+    head, row = sys.stdout.getvalue().splitlines()
+    at = head.index("proto")
+    assert row[at : at + 6] == f"{shown:6}"

@@ -16,6 +16,9 @@ examples:
   xflowd replay trace.pcapng --format json      the same, an object a line
   zcat trace.pcap.gz | xflowd replay - -n 192.0.2.10:2055 -v ipfix
   xflowd replay trace.pcap -k proto -e default,minimumTTL --format json
+
+Exit codes: 0, 1 if the capture could not be read to its end or a collector
+refused what was sent, 2 for wrong use.
 """
 
 

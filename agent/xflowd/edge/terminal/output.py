@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 from typing import TextIO
 
 NOT_A_TERMINAL = (200, 0)  # columns and lines: wide, and one header only
+_MENDS = {
+    errno.ENOSPC: "make room there, or write to another place",
+    errno.EDQUOT: "raise the quota, or write to another place",
+    errno.EFBIG: "raise the limit of files' sizes, or write several files",
+}
+#: What standard output did not take, though somebody wants it. A pipeline goes on past a sink that fails: whoever ends
+#: the command asks for this.
+_refused: list[OSError] = []
 
 
 class Output:
-    """Text goes out at once. Once the reader has gone `closed` is true, and what is written goes nowhere."""
+    """Text goes out at once. Once the stream takes no more `closed` is true, and what is written goes nowhere.
+
+    That the reader has gone is no fault. Any other is kept for require_written().
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -22,9 +34,35 @@ class Output:
         try:
             self._stream.write(text)
             self._stream.flush()
-        except OSError:  # nobody reads any more, or the disk is full
+        except OSError as error:
             self.closed = True
+            if not is_unread(self._stream, error):
+                _refused.append(error)
             discard(self._stream)
+
+
+def require_written() -> None:
+    """Raises OSError, once, where an Output was not taken for another reason than a reader that has gone."""
+    if _refused:
+        fault = told(_refused[0])
+        _refused.clear()
+        raise fault
+
+
+def told(error: OSError) -> OSError:
+    """The fault of standard output with its name, and how to mend it where that is known."""
+    mend = _MENDS.get(error.errno or 0, "write to another place")
+    return OSError(error.errno, f"{error.strerror or error}: {mend}", "standard output")
+
+
+def is_of_a_full_disk(error: OSError) -> bool:
+    """Of a fault that names no file, that is of print(): nothing else writes what may fill a disk without a name."""
+    return not error.filename and error.errno in _MENDS
+
+
+def is_unread(stream: TextIO, error: OSError) -> bool:
+    """Whether nobody reads the stream any more: of a pipe, a socket, or a terminal that is gone."""
+    return isinstance(error, BrokenPipeError) or (error.errno == errno.EIO and not has_reader(stream))
 
 
 def can_show(stream: TextIO, text: str) -> bool:

@@ -60,6 +60,7 @@ class Table:
         self._layout = layout(width, max(_INTERFACES, 2 * longest + 1))
         self._page = max(height - 2, 1) if height else None  # room for the header and the cursor
         self.with_types = True  # whether ICMP's types and codes are known
+        self.with_protocol = True  # whether that is
         self._left = 0  # lines until the next header
 
     @property
@@ -104,7 +105,8 @@ class Table:
         else:
             starts = [f"{text[11:19] or text:{_CLOCK}}" for text in cells.starts(array)]
         durations = [f"{text:>{_DURATION}}" for text in cells.durations(array)]
-        return [starts, durations, [f"{text:{_PROTOCOL}}" for text in cells.protocols(array)]]
+        protocols = cells.protocols(array) if self.with_protocol else [""] * len(array)
+        return [starts, durations, [f"{text:{_PROTOCOL}}" for text in protocols]]
 
     def _after(self, array: cells.Records) -> list[cells.Cells]:
         place = self._layout
