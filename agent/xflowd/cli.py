@@ -8,12 +8,14 @@ from collections.abc import Sequence
 
 from xflowd import __version__, logs
 from xflowd.commands import COMMANDS
+from xflowd.commands.strange import unknown
 from xflowd.config import ConfigError
-from xflowd.config.problem import shown
+from xflowd.config.problem import nearest, quoted
 
 _DESCRIPTION = """\
 Counts every packet into flows in the kernel (XDP and TC) and exports the flows as NetFlow v5, v9 or IPFIX.
 """
+_NAMES = [command.__name__.rpartition(".")[2] for command in COMMANDS]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,21 +44,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _obey(arguments: Sequence[str] | None) -> int:
     try:
-        made = parser()
-        options, strange = made.parse_known_args(arguments)
+        made, words = parser(), list(sys.argv[1:] if arguments is None else arguments)
+        if words and not words[0].startswith("-") and words[0] not in _NAMES:
+            made.error(f"there is no command {quoted(words[0])}; {nearest(words[0], [*_NAMES, '--help'])}")
+        options, strange = made.parse_known_args(words)
         if strange:
-            made.error(_unknown(strange, options))
+            options.parser.error(unknown(strange, options))
     except SystemExit:
         _flush()  # help is read by somebody too
         raise
     return int(options.command(options))
-
-
-def _unknown(strange: list[str], options: argparse.Namespace) -> str:
-    """What nobody asked for; a bare word is meant to be an interface, as a rule."""
-    bare = [word for word in strange if not word.startswith("-")]
-    mend = f"; name an interface by -i: -i {shown(bare[0])}" if bare and hasattr(options, "interface") else ""
-    return f"unrecognized arguments: {' '.join(map(shown, strange))}{mend}"
 
 
 def _flush() -> None:
@@ -83,6 +80,10 @@ def _let_go() -> None:
 
 
 def _told(error: OSError) -> str:
+    if type(error) is OSError and not error.filename:
+        from xflowd.edge.terminal.output import is_of_a_full_disk, told  # noqa: PLC0415
+
+        error = told(error) if is_of_a_full_disk(error) else error
     return f"{error.filename}: {error.strerror}" if error.strerror and error.filename else str(error)
 
 

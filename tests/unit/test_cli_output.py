@@ -45,11 +45,15 @@ def test_a_reader_that_has_gone_is_no_fault(command: str, environment: dict[str,
 
 
 @pytest.mark.parametrize("environment", BUFFERING, ids=["buffered", "unbuffered"])
-@pytest.mark.parametrize("command", ["status --help", "check -c {file}"])
+@pytest.mark.parametrize(
+    "command",
+    ["--version", "status --help", "check -c {file}", "elements", "elements --json", "check -c {file} --to uci"],
+)
 def test_a_full_disk_is_one(command: str, environment: dict[str, str], tmp_path: Path) -> None:
     with open("/dev/full", "w") as full:
         code, told = printed_to(full.fileno(), tmp_path, command, environment)
-    assert (code, told) == (1, "xflowd: [Errno 28] No space left on device\n")
+    mend = "make room there, or write to another place"
+    assert (code, told) == (1, f"xflowd: standard output: No space left on device: {mend}\n")
 
 
 def test_help_fits_a_terminal() -> None:
@@ -67,7 +71,24 @@ def test_help_fits_a_terminal() -> None:
 
 WITHOUT_EFFECT = {
     "bare word": (("run", "lan"), 2, "unrecognized arguments: lan; name an interface by -i: -i lan"),
-    "bare word elsewhere": (("elements", "lan"), 2, "unrecognized arguments: lan\n"),
+    "bare word elsewhere": (("elements", "lan"), 2, "xflowd elements: error: unrecognized arguments: lan\n"),
+    "of the command": (("collect", "-l", "5"), 2, "usage: xflowd collect [-h]"),
+    "softflowd's file": (
+        ("run", "-r", "x.pcap", "-n", "::1"),
+        2,
+        "-r x.pcap; -r of softflowd: a capture is read by xflowd",
+    ),
+    "softflowd's level": (("run", "-T", "ip"), 2, "-T ip; -T of softflowd: levels are those of -k"),
+    "softflowd's size": (("replay", "x", "-m100"), 2, "-m100; -m of softflowd: set max_flows"),
+    "softflowd's, no value": (("run", "-6"), 2, "-6; -6 of softflowd: IPv6 is always counted: leave it out\n"),
+    "two of softflowd's": (("run", "-P", "tcp", "-d"), 2, ": leave it out; -d of softflowd: "),
+    "softflowd's elsewhere": (("status", "-T", "ip"), 2, "unrecognized arguments: -T ip\n"),
+    "all interfaces": (("run", "-i", "any"), 2, "xflowd: -i any: no interface is called so; use -i '*'\n"),
+    "numbered": (("run", "-i", "1:lan"), 2, "-i 1:lan: the number is always the system's own; use -i lan\n"),
+    "all, numbered": (("run", "-i", "7:any"), 2, "use -i '*'\n"),
+    "command": (("flow",), 2, "xflowd: error: there is no command 'flow'; did you mean flows?\n"),
+    "help": (("help",), 2, "there is no command 'help'; did you mean --help?\n"),
+    "no command": (("zzz",), 2, "there is no command 'zzz'; known are run, status, "),
     "limit": (("flows", "--all", "--limit", "3"), 2, "--limit does nothing beside --all: leave out one of the two\n"),
     "protocol": (("replay", "/nonexistent", "-v", "9"), 2, "-v does nothing without a collector: name one with -n\n"),
 }

@@ -5,9 +5,12 @@ from __future__ import annotations
 import gzip
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+
+from xflowd.commands.strange import SOFTFLOWD
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "coming-from.md").read_text()
 SECTIONS = dict(re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL))
@@ -30,6 +33,17 @@ def test_softflowd() -> None:
     cells = first_cells("softflowd")
     assert [option for option in sorted(options) if not re.search(rf"`{option}\b", cells)] == []
     assert [name for name in sorted(timeouts) if not re.search(rf"[` ]{re.escape(name)}=`", cells)] == []
+
+
+def test_each_option_of_softflowd_that_is_none_here_is_answered() -> None:
+    """By the command line, where it is given out of habit."""
+    told = set(re.findall(r"`(-\w)\b", first_cells("softflowd")))
+    usage = subprocess.run(
+        [sys.executable, "-m", "xflowd", "run", "--help"], capture_output=True, text=True, check=True, timeout=60
+    ).stdout
+    ours = set(re.findall(r"(?<![\w-])(-\w)\b", usage.partition("examples:")[0]))
+    assert {"-i", "-n", "-c"} <= ours
+    assert told - ours == set(SOFTFLOWD)
 
 
 def test_nfprobe() -> None:

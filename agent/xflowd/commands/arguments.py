@@ -8,6 +8,7 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from xflowd.commands.strange import require_names
 from xflowd.config import Config, load, override
 
 if TYPE_CHECKING:
@@ -15,17 +16,20 @@ if TYPE_CHECKING:
 
 
 def new(commands: Commands, name: str, text: str, examples: str = "") -> argparse.ArgumentParser:
-    return commands.add_parser(
+    parser = commands.add_parser(
         name,
         help=text,
         description=textwrap.fill(text[0].upper() + text[1:] + ".", 80),
         epilog=examples,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.set_defaults(parser=parser)  # who says what is wrong with the command's arguments
+    return parser
 
 
 def configured(options: argparse.Namespace) -> Config:
     """The file, where there is one, with the options over it."""
+    require_names(getattr(options, "interface", None) or ())
     config = override(
         load(options.configuration) if options.configuration else Config(),
         interfaces=getattr(options, "interface", None) or (),
