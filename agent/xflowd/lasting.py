@@ -17,6 +17,8 @@ from xflowd.edge.pins import HeldError, Pins
 log = logging.getLogger(__name__)
 
 _JOURNAL, _OUTBOX = "journal", "outbox-"
+#: The mend where `ip netns exec` hides the host's BPF file system.
+ENTER = "enter the network namespace by nsenter --net=/run/netns/NAME, which leaves mounts as they are"
 
 
 class TakenError(Exception):
@@ -136,7 +138,7 @@ def _fault(error: OSError) -> str:
     """What is in the way of the pins, where, and how to mend it."""
     path, why = str(error.filename or "/sys/fs/bpf"), error.strerror or str(error)
     if path.startswith("/proc/1/root/"):  # `ip netns exec` hides the host's
-        mend = "enter the network namespace by nsenter --net=/run/netns/NAME, which leaves mounts as they are"
+        mend = ENTER
     elif error.errno in (errno.EACCES, errno.EPERM) and path.endswith("/xflowd"):
         mend = "run as root, or let root give the directory to the agent's user"
     else:
@@ -148,7 +150,8 @@ def _pins(instance: str) -> Pins | None:
     try:
         pins = Pins(instance)
     except HeldError as error:
-        mend = "stop it, or let it read another configuration"
+        pid = "PID" if str(error) == "?" else str(error)
+        mend = f"stop it (kill {pid}), or change its file and let it read that again (kill -HUP {pid})"
         raise TakenError(f"process {error} meters this network namespace already: {mend}") from None
     except OSError as error:
         log.warning("nothing will outlive this agent, a kill loses the flows in the table: %s", _fault(error))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -235,6 +236,7 @@ def test_no_route_until_there_is_one(network: Network) -> None:
     path = configuration(network, Collector("far", f"198.18.0.1:{PORT}", "netflow9"))
     rows = doctor(network, path)[1]
     assert bad(rows) == [f"far: no way to 198.18.0.1:{PORT}: Network is unreachable"]
+    assert graded(rows, "ip route add 198.18.0.1 via GATEWAY") == ["bad"]
     network.router.ip(f"route add 198.18.0.0/15 via {C.host4}")
     network.collector.ip("address add 198.18.0.1/32 dev lo")
     network.collector.start(*COMMAND, "collect", "--listen", f"198.18.0.1:{PORT}")
@@ -282,7 +284,13 @@ def test_no_bpf_file_system_until_it_is_mounted(network: Network) -> None:
     mounts = network.router.run("grep", "-c", " bpf ", "/proc/mounts")
     for _ in range(int(mounts)):
         network.router.run("umount", "/sys/fs/bpf")
-    assert graded(doctor(network, path)[1], "no BPF file system") == ["warning"]
+    rows, hosts = doctor(network, path)[1], "/proc/1/root/sys/fs/bpf"
+    if " /sys/fs/bpf bpf " not in Path("/proc/1/mounts").read_text():
+        assert graded(rows, "no BPF file system") == ["warning"]
+    elif os.path.exists(hosts):  # which the agent then goes to
+        assert graded(rows, f"{hosts}: table and programs outlive") == ["good"]
+    else:  # in a container
+        assert graded(rows, "nsenter --net=") == ["warning"]
     network.router.run("mount", "-t", "bpf", "bpf", "/sys/fs/bpf")
     assert graded(doctor(network, path)[1], "no BPF file system") == []
 
@@ -317,7 +325,7 @@ def test_faults_of_the_configuration_are_findings(network: Network) -> None:
     assert code == 1
     assert [row["check"] for row in rows if "unknown section" in row["what"]] == ["configuration"]
     _, rows = doctor(network, network.directory / "none.conf")
-    assert graded(rows, "cannot be read") == ["bad"]
+    assert graded(rows, "there is no ") == ["bad"]
 
 
 def test_a_running_agent_is_examined_without_its_file(network: Network) -> None:

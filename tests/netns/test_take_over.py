@@ -161,7 +161,8 @@ def test_a_second_agent_is_refused_and_told_who_has_it(network: Network) -> None
     holder = _pid_of(first, network)
     second = Process(network.router.argv(*COMMAND, "run", "-c", configuration), network.directory / "second.log")
     assert second.wait() == 2
-    assert f"process {holder} meters this network namespace already" in second.log
+    assert f"process {holder} meters this network namespace already: stop it (kill {holder}), or" in second.log
+    assert f"(kill -HUP {holder})" in second.log
     assert first.running
     assert first.stop() == 0
 

@@ -8,6 +8,7 @@ in tests/netns/test_doctor_live.py.
 from __future__ import annotations
 
 import ctypes
+import errno
 import json
 import os
 import socket
@@ -43,12 +44,14 @@ from xflowd.doctor import (
     programs,
     rights,
     sampling,
+    ways,
 )
 from xflowd.doctor.examination import CHECKS
 from xflowd.doctor.finding import Finding, Grade, bad, good, warning
 from xflowd.doctor.situation import Situation
 from xflowd.doctor.telling import as_json, render
 from xflowd.edge.network import Interface, Link
+from xflowd.edge.resolving import Address
 from xflowd.status import Point, Status
 
 WAN = Interface(7, "wan", Link.ETHERNET, "")
@@ -106,6 +109,7 @@ FILES: list[tuple[Check, dict[str, str], str, str]] = [
     ),
     (kernel.check, {"proc/sys/kernel/bpf_stats_enabled": "1"}, "warning", "kernel.bpf_stats_enabled=0"),
     (kernel.check, {"proc/mounts": "tmpfs /sys/fs/bpf tmpfs rw 0 0"}, "warning", "mount -t bpf bpf /sys/fs/bpf"),
+    (kernel.check, {"proc/mounts": "", "proc/1/mounts": "bpf /sys/fs/bpf bpf rw 0 0"}, "warning", "nsenter --net="),
     (kernel.check, {"proc/meminfo": "MemAvailable: 16384 kB"}, "bad", "lower max_flows in [meter] to 19,065"),
     (kernel.check, {"proc/meminfo": "MemAvailable: 40960 kB"}, "warning", "lower max_flows in [meter]"),
     (kernel.check, {"proc/meminfo": ""}, "warning", "mount /proc"),
@@ -174,6 +178,40 @@ def test_software_offload_is_no_fault_and_neither_is_one_that_is_off(tmp_path: P
 
 def test_a_namespace_that_does_not_tell_of_the_compiler_is_no_fault(tmp_path: Path) -> None:
     assert worst(found(kernel.check, host(tmp_path, {"proc/sys/net/core/bpf_jit_enable": ""}))) == []
+
+
+def test_the_hosts_file_system_that_is_hidden_and_reached_is_no_fault(tmp_path: Path) -> None:
+    """As under `ip netns exec`, by root."""
+    hidden = {"proc/mounts": "", "proc/1/mounts": "bpf /sys/fs/bpf bpf rw 0 0", "proc/1/root/sys/fs/bpf/progs": " "}
+    assert worst(found(kernel.check, host(tmp_path, hidden))) == []
+
+
+FAR, FAR6 = (socket.AF_INET, ("198.18.0.1", 2055)), (socket.AF_INET6, ("2001:db8::1", 2055, 0, 0))
+NO_WAYS = [
+    (errno.ENETUNREACH, FAR, "add a route: ip route add 198.18.0.1 via GATEWAY"),
+    (errno.ENETUNREACH, FAR6, "add a route: ip -6 route add 2001:db8::1 via GATEWAY dev INTERFACE"),
+    (errno.EHOSTUNREACH, FAR, "see ip rule, and ip route get 198.18.0.1; mend what it says"),
+    (errno.EADDRNOTAVAIL, FAR6, "see ip rule, and ip route get 2001:db8::1; mend what it says"),
+]
+
+
+@pytest.mark.parametrize(("code", "tried", "mend"), NO_WAYS)
+def test_no_way_to_a_collector_is_mended_by_a_route_where_there_is_none(code: int, tried: Address, mend: str) -> None:
+    """A name has no route, its address has."""
+    named = replace(OFFICE, address=Endpoint("collector.example", 2055))
+    assert ways._no_way(named, OSError(code, os.strerror(code)), tried).mend == mend
+
+
+def test_no_file_and_no_agent_is_told_as_that(tmp_path: Path) -> None:
+    """One that is there and cannot be read has another mend."""
+    ((where, none),) = (next(examination.examine(str(tmp_path / "none.conf"), tmp_path / "nowhere")),)
+    assert where == "configuration"
+    assert [(one.grade, one.what) for one in none] == [
+        (Grade.BAD, f"there is no {tmp_path}/none.conf, and no agent answers")
+    ]
+    assert "name one with -c, or start an agent" in none[0].mend
+    _, (unread,) = next(examination.examine(str(tmp_path), tmp_path / "nowhere"))
+    assert unread.mend == "check the path and its permissions"
 
 
 def test_locked_memory_counts_before_5_11(tmp_path: Path) -> None:

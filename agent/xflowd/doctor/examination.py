@@ -107,8 +107,11 @@ def _asked(path: Path) -> tuple[Status | None, str]:
 
 def _configured(file: str, status: Status | None) -> tuple[Config, list[Finding]]:
     """The file's, with the default interface; what the agent says where there is no file; else nothing at all."""
-    if status and not os.path.exists(file):
-        return _running(status), [good("configuration", f"there is no {file}: this is what the agent says it does")]
+    if not _is_there(file):
+        if status:
+            return _running(status), [good("configuration", f"there is no {file}: this is what the agent says it does")]
+        mend = "make one (docs/configuration.md, xflowd.conf(5)), or name one with -c, or start an agent"
+        return Config(), [bad("configuration", f"there is no {file}, and no agent answers", mend)]
     try:
         config = load(file)
     except ConfigError as error:
@@ -131,6 +134,17 @@ def _configured(file: str, status: Status | None) -> tuple[Config, list[Finding]
     except (StartError, OSError) as error:
         what, _, mend = str(error).rpartition(": ")
         return config, [*findings, bad("configuration", what or str(error), mend or "see above")]
+
+
+def _is_there(file: str) -> bool:
+    """False only where that is sure: a file in a directory where one may not look has another mend."""
+    try:
+        os.stat(file)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (OSError, ValueError):
+        return True
+    return True
 
 
 def _with_devices(config: Config, findings: list[Finding]) -> Config:

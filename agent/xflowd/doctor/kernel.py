@@ -67,11 +67,26 @@ def _compiler(situation: Situation) -> Finding:
 
 def _file_system(situation: Situation) -> Finding:
     """A unit may have put its directory over it: what is mounted below will do."""
-    mounts = (line for line in situation.lines("/proc/mounts") if len(line) > 2)
-    if any(line[2] == "bpf" and line[1].startswith(_FILE_SYSTEM) for line in mounts):
+    if _is_mounted(situation, "/proc/mounts"):
         return good(_WHERE, f"{_FILE_SYSTEM}: table and programs outlive the agent")
+    if _is_mounted(situation, "/proc/1/mounts"):
+        return _hidden(situation)
     what = f"no BPF file system at {_FILE_SYSTEM}: a kill of the agent loses the table"
     return warning(_WHERE, what, f"mount -t bpf bpf {_FILE_SYSTEM}, and restart the agent")
+
+
+def _is_mounted(situation: Situation, mounts: str) -> bool:
+    return any(line[1].startswith(_FILE_SYSTEM) for line in situation.lines(mounts) if line[2:3] == ["bpf"])
+
+
+def _hidden(situation: Situation) -> Finding:
+    """The host has it, and this process has mounts of its own: the agent tries the first process's."""
+    way = f"/proc/1/root{_FILE_SYSTEM}"
+    if situation.exists(way):
+        return good(_WHERE, f"{way}: table and programs outlive the agent")
+    from xflowd.lasting import ENTER  # noqa: PLC0415 - brings the loader with it
+
+    return warning(_WHERE, f"the host's {_FILE_SYSTEM} is hidden here: a kill of the agent loses the table", ENTER)
 
 
 def octets(situation: Situation) -> int:

@@ -71,7 +71,7 @@ def _resolved(ways: Sequence[_Way]) -> Sequence[_Way]:
 def _opened(way: _Way) -> Iterator[Finding]:
     """From the name to a socket that has a route, a source and an MTU."""
     one, found = way.collector, way.name.result()
-    if not isinstance(found, list):
+    if isinstance(found, str) or not found:
         why = found or f"no answer within {_NAME_SECONDS:g} s"
         mend = "correct its address, or the name servers in /etc/resolv.conf; an address needs none"
         yield bad(one.name, f"{one.address.host} does not resolve: {why}", mend)
@@ -80,7 +80,7 @@ def _opened(way: _Way) -> Iterator[Finding]:
         yield good(one.name, f"{one.address.host} is {', '.join(dict.fromkeys(each[1][0] for each in found))}")
     failure = _connect(way, found)
     if way.connected is None:
-        yield _no_way(one, failure)
+        yield _no_way(one, failure, found[-1])
         return
     source, mtu = way.connected.getsockname()[0], _mtu(way.connected)
     yield _fitting(one, source, mtu, _HEADERS[way.connected.family])
@@ -107,16 +107,20 @@ def _connect(way: _Way, addresses: Sequence[Address]) -> OSError:
     return failure
 
 
-def _no_way(one: Collector, failure: OSError) -> Finding:
+def _no_way(one: Collector, failure: OSError, tried: Address) -> Finding:
+    """`failure` is that of the last address."""
     if one.source and failure.errno == errno.EADDRNOTAVAIL:
         what = f"source {one.source.host} is no address of this host"
         return bad(one.name, what, f"give one of `ip address` in [collector {one.name}], or none")
     if one.source and failure.errno == errno.EINVAL:
         what = f"no route to {one.address.host} from source {one.source.host}"
         return bad(one.name, what, "give another source, or none: the system chooses")
-    return bad(
-        one.name, f"no way to {one.address}: {failure.strerror}", f"add a route: ip route get {one.address.host}"
-    )
+    what, address = f"no way to {one.address}: {failure.strerror}", tried[1][0]
+    if failure.errno != errno.ENETUNREACH:  # a rule or a route that says no, or no address to send from
+        return bad(one.name, what, f"see ip rule, and ip route get {address}; mend what it says")
+    if tried[0] == socket.AF_INET6:
+        return bad(one.name, what, f"add a route: ip -6 route add {address} via GATEWAY dev INTERFACE")
+    return bad(one.name, what, f"add a route: ip route add {address} via GATEWAY")
 
 
 def _mtu(connected: socket.socket) -> int:
