@@ -305,6 +305,14 @@ address = h
     ]
 
 
+def test_elements_of_netflow5_are_told_whatever_is_wrong_with_them(tmp_path: Path) -> None:
+    text = f"{COLLECTOR}protocol = 5\ntemplate = t\n[template t]\nelements = foo"
+    assert faults(tmp_path, text) == [
+        f"F:6 [template t] elements: 'foo' is no element; {SEE}",
+        "F:4 [collector a] template: netflow5 has one form of record; choose no elements, or use netflow9 or ipfix",
+    ]
+
+
 DOUBTS = [
     ("default", None, "ipfix"),
     (f"default, {', '.join(PLAIN[:48])}", None, "9"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 
-from xflowd.config.elements import Elements, least_payload, of_tunnels, unsuited
+from xflowd.config.elements import ONE_FORM, Elements, least_payload, of_tunnels, unsuited
 from xflowd.config.problem import Problem, nearest, quoted, shown
 from xflowd.config.schema import (
     NETFLOW5_MAXIMUM_RATE,
@@ -89,6 +89,9 @@ def _of_template(collector: Collector, templates: tuple[Template, ...]) -> Itera
         yield [place], f"there is no template {quoted(collector.template)}", mend
         return
     protocol = ("collector", collector.name, "protocol")
+    if collector.template and collector.protocol is ExportProtocol.NETFLOW5:  # whatever its elements are
+        yield [place, protocol], *ONE_FORM
+        return
     found = unsuited(collector.elements, collector.protocol.name.lower())
     if found:
         yield [place, protocol, section], *found

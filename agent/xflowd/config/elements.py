@@ -11,6 +11,8 @@ from xflowd.exporting.catalogue import DEFAULT_WORD, OFFERED, OUTER, fields_text
 from xflowd.wire.elements import BY_NAME, BY_NUMBER
 
 Elements = tuple[str, ...]  # IANA names, and "default" for all of the protocol's own template
+#: What speaks against elements in NetFlow v5, whichever they are.
+ONE_FORM = "netflow5 has one form of record", "choose no elements, or use netflow9 or ipfix"
 _SEE = "`xflowd elements` lists what there is"
 _TIMES = ({"flowStartMilliseconds", "flowEndMilliseconds"}, {"flowStartSysUpTime", "flowEndSysUpTime"})
 _UPTIMES, _BOOT = _TIMES[1], "systemInitTimeMilliseconds"
@@ -62,7 +64,7 @@ def unsuited(elements: Elements, protocol: str) -> tuple[str, str] | None:
     if not elements:
         return None
     if protocol not in _ANNOUNCEMENT:
-        return f"{protocol} has one form of record", "choose no elements, or use netflow9 or ipfix"
+        return ONE_FORM
     outer = next(_outer(elements), None)
     if protocol != "ipfix" and outer:
         return (
