@@ -70,7 +70,7 @@ class CollectorSink:
         self._epoch = self._now_ns = self._next_ns = self._burst = 0
         self._announced_end: int | None = None  # where in the outbox the last templates end, until they are sent
         self._announced_ns: int | None = None
-        source, self._domain = config.source, config.observation_domain or host_domain()
+        source, self.domain = config.source, config.observation_domain or host_domain()
         self.destination = Destination(
             config.address.host,
             config.port,
@@ -79,7 +79,7 @@ class CollectorSink:
         )
         self.process = ExportingProcess(
             config.protocol.name.lower(),
-            observation_domain=self._domain,
+            observation_domain=self.domain,
             max_payload=config.max_payload,
             template_refresh_ns=config.template_refresh * 10**9,
             sampling=announcement(sampling),
@@ -207,11 +207,15 @@ class CollectorSink:
         return is_own(ended, self.destination.flows)
 
     def summary(self) -> str:
+        """account(), with its name before it."""
+        return f"collector {self.config.name}: {self.account()}"
+
+    def account(self) -> str:
         """What this collector was sent, and what went wrong, in a line."""
         sent = self.outbox
         flows = counted(sent.sent_flows, "flow")
         parts = [f"{flows} in {counted(sent.sent_datagrams, 'datagram')} of {counted(sent.sent_octets, 'octet')}"]
-        return f"collector {self.config.name}: {'; '.join(filter(None, (*parts, self._losses(), self._errors())))}"
+        return "; ".join(filter(None, (*parts, self._losses(), self._errors())))
 
     def tell(self, now: Instant) -> None:
         """Log what goes wrong with this collector, and that it goes right again: what is new, once a minute at most."""

@@ -11,12 +11,13 @@ import numpy as np
 from xflowd.config.flowkey import FlowKey, zeroed
 from xflowd.edge.terminal import Columns, JsonLines, Table, terminal_size
 from xflowd.edge.terminal.output import require_written
-from xflowd.exporting.catalogue import DEFAULT_WORD, Kind, fields_text, kinds
+from xflowd.exporting.catalogue import DEFAULT_WORD, fields_text, kinds
 from xflowd.exporting.clock import message_clock
 from xflowd.exporting.fillers import RecordContext
 from xflowd.exporting.records import by_template, fill
 from xflowd.metering.instant import Instant
 from xflowd.metering.table import Records
+from xflowd.wire.defaults import Kind
 from xflowd.wire.template import Template, fields_of
 
 _PORTION = 1024  # flows printed at once

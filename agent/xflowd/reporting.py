@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xflowd import __version__, status
-from xflowd.collectors import CollectorSink, host_domain
+from xflowd.collectors import CollectorSink
 from xflowd.config import ExportProtocol
 from xflowd.edge import network
 from xflowd.edge.network import InterfaceCounters
@@ -120,7 +120,7 @@ def _collector(sink: CollectorSink, now: Instant) -> status.CollectorReport:
         "source": str(config.source) if config.source else None,
         "template_refresh": config.template_refresh if sink.has_templates else None,
         "max_payload": config.max_payload,
-        "observation_domain": (config.observation_domain or host_domain()) if has_domain else None,
+        "observation_domain": sink.domain if has_domain else None,
         "observation_domain_chosen": config.observation_domain is not None,
         "elements": list(config.elements) or None,
     }

@@ -77,7 +77,7 @@ class Sinks:
             collector.destination.close()  # whoever takes its place may be told the same source port
             self._lasting.remove_outbox(who)
             if who not in map(identity, config.collectors):
-                log.info("collector %s is no more: %s", collector.config.name, collector.summary().partition(": ")[2])
+                log.info("collector %s is no more: %s", collector.config.name, collector.account())
         if config.sampling != self._sampling:
             self._sampling = config.sampling
             self.resample(config.sampling)

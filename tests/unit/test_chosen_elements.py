@@ -11,7 +11,7 @@ from wire_helpers import NOW, NS_PER_S, WITH_TEMPLATES, Seen, after, flow, flows
 from xflowd.config.elements import least_payload
 from xflowd.exporting import catalogue
 from xflowd.exporting.announcing import MeterStatistics, SamplingAnnouncement
-from xflowd.exporting.catalogue import OFFERED, Kind, details, fields_text
+from xflowd.exporting.catalogue import OFFERED, details, fields_text
 from xflowd.exporting.clock import message_clock
 from xflowd.exporting.fillers import FILLERS, RecordContext, snake_case
 from xflowd.exporting.protocols import PROTOCOLS, with_elements
@@ -19,6 +19,7 @@ from xflowd.exporting.records import column_of, fill
 from xflowd.metering import flow as metering_flow
 from xflowd.metering.flow import FLOW
 from xflowd.wire.decoder import Decoder
+from xflowd.wire.defaults import Kind
 from xflowd.wire.template import Template, fields_of
 from xflowd.wire.times import flow_times
 

@@ -17,9 +17,10 @@ from lab.namespaces import namespaces
 from lab.pmacct import Nfacctd
 from lab.process import wait_until
 from xflowd.exporting.announcing import MeterStatistics
-from xflowd.exporting.catalogue import Kind, fields_text, kinds
+from xflowd.exporting.catalogue import fields_text, kinds
 from xflowd.exporting.protocols import with_elements
 from xflowd.wire.decoder import Decoder
+from xflowd.wire.defaults import Kind
 from xflowd.wire.template import fields_of
 
 NOTHING = MeterStatistics()

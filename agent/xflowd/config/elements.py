@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from xflowd.config.problem import quoted
 from xflowd.config.values import UnacceptableError, listed, nearest_name
-from xflowd.exporting.catalogue import DEFAULT_WORD, OFFERED, OUTER, fields_text, kinds
-from xflowd.wire.elements import BY_NAME, BY_NUMBER
+from xflowd.exporting.catalogue import DEFAULT_WORD, OFFERED, fields_text, kinds
+from xflowd.wire.elements import BY_NAME, BY_NUMBER, OUTER
 
 Elements = tuple[str, ...]  # IANA names, and "default" for all of the protocol's own template
 #: What speaks against elements in NetFlow v5, whichever they are.
@@ -33,7 +33,7 @@ class ElementNames:
                 raise _unknown(name)
         if not names:
             raise UnacceptableError("is empty", "name elements, or default and elements")
-        for name in names:
+        for name in _outer(names):
             _require_inner(name, names)
         for kind in kinds(names):
             if not fields_text("ipfix", kind, names):
@@ -119,8 +119,6 @@ def _outer(elements: Elements) -> Iterator[str]:
 
 def _require_inner(name: str, names: Elements) -> None:
     """An address of the header around is one before the flow's own: alone it would be taken for that."""
-    if not name.startswith(OUTER):
-        return
     offered = OFFERED[name]
     inner = offered.element.name
     if not {DEFAULT_WORD, inner, (offered.counterpart or "").removeprefix(OUTER)}.intersection(names):

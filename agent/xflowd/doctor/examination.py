@@ -19,14 +19,12 @@ from xflowd.config import (
     Hook,
     Meter,
     Metrics,
-    Sampling,
-    SamplingMode,
     doubtful,
     load,
 )
 from xflowd.doctor import accounts, clock, endpoint, interfaces, kernel, offloads, programs, rights, sampling, ways
 from xflowd.doctor.finding import Finding, Grade, bad, good, warning
-from xflowd.doctor.situation import Situation
+from xflowd.doctor.situation import Situation, sampled
 from xflowd.doctor.telling import Group, as_json, render
 from xflowd.edge import network
 from xflowd.edge.asking import ControlError, ask
@@ -167,9 +165,8 @@ def _running(status: Status) -> Config:
         active_timeout=round(status["timeouts"]["active"]),
         idle_timeout=round(status["timeouts"]["idle"]),
     )
-    sampling = Sampling(SamplingMode[chosen["sampling_mode"].upper()], chosen["sampling_rate"])
     listen = _endpoint(chosen["metrics_listen"])
-    return Config(meter, sampling, tuple(map(_collector, status["collectors"])), metrics=Metrics(listen))
+    return Config(meter, sampled(status), tuple(map(_collector, status["collectors"])), metrics=Metrics(listen))
 
 
 def _collector(one: CollectorReport) -> Collector:

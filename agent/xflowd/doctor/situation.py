@@ -43,10 +43,7 @@ class Situation:
     @property
     def sampling(self) -> Sampling:
         """As packets are sampled now, or would be: an option of the command line may be over the file."""
-        if self.status is None:
-            return self.config.sampling
-        chosen = self.status["chosen"]
-        return Sampling(SamplingMode[chosen["sampling_mode"].upper()], chosen["sampling_rate"])
+        return self.config.sampling if self.status is None else sampled(self.status)
 
     def read(self, path: str) -> str | None:
         """A file of the host, without the blanks around it; None where it cannot be read."""
@@ -66,3 +63,9 @@ class Situation:
     def lines(self, path: str) -> Iterator[list[str]]:
         """The words of each line of a file; none where it cannot be read."""
         yield from (line.split() for line in (self.read(path) or "").splitlines())
+
+
+def sampled(status: Status) -> Sampling:
+    """As a running agent says."""
+    chosen = status["chosen"]
+    return Sampling(SamplingMode[chosen["sampling_mode"].upper()], chosen["sampling_rate"])

@@ -104,8 +104,9 @@ def _prefixes(block: bytes, version: int, asked: list[int]) -> tuple[Prefixes, n
     usable = flags & (_RTNH_F_DEAD | _RTM_F_CLONED) == 0
     table, destination = _attributes(octets, places, (_RTA_TABLE, _RTA_DST))
     tables_of = np.where(table > 0, _numbers(octets, table), header[:, netlink.HEADER.size + 4])
-    for_some = usable & ((source_lengths > 0) | (service > 0)) & np.isin(tables_of, asked)
-    if np.any(for_some & ((lengths > 0) | ~np.isin(tables_of, asked[-1:]))):
+    for_some = np.flatnonzero(usable & ((source_lengths > 0) | (service > 0)))  # as a rule there are none
+    in_asked, in_last = (np.isin(tables_of[for_some], these) for these in (asked, asked[-1:]))
+    if np.any(in_asked & ((lengths[for_some] > 0) | ~in_last)):
         raise PolicyError("there are routes for some sources, or for some classes of service")
     width = 4 if version == 4 else 16
     addresses = np.zeros((len(places), 16), np.uint8)

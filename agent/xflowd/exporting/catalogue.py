@@ -7,14 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
 
-from xflowd.wire.defaults import DEFAULT
-from xflowd.wire.elements import BY_NAME, Element
+from xflowd.wire.defaults import DEFAULT, Kind
+from xflowd.wire.elements import BY_NAME, OUTER, Element
 
 DEFAULT_WORD = "default"  # stands for all of the protocol's own template
 IP_VERSIONS = (4, 6)
-OUTER = "outer:"  # before the name of an element that is of the header around, as in wire/template.py
 _ICMP4, _ICMP6, _DESTINATION_PORT = "icmpTypeCodeIPv4", "icmpTypeCodeIPv6", "destinationTransportPort"
 
 #: By what the programs must look at for them (enum detail of ebpf/flow.h, without DETAIL_); "" is always there. After
@@ -46,13 +44,6 @@ _BY_DETAIL = {
         layer2SegmentId greKey gtpuTEid
         """,
 }
-
-
-class Kind(NamedTuple):
-    """Flows that have one template: by IP version, and by that of the tunnel around them where it is told, else 0."""
-
-    ip_version: int
-    outer_ip_version: int = 0
 
 
 @dataclass(frozen=True, slots=True)

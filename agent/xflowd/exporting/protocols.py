@@ -6,10 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import ModuleType
 
-from xflowd.exporting.catalogue import OUTER, Kind, fields_text, kinds
+from xflowd.exporting.catalogue import fields_text, kinds
 from xflowd.exporting.clock import NS_PER_S, MessageClock
 from xflowd.exporting.packing import Framing
 from xflowd.wire import ipfix, netflow5, netflow9, sets, templates
+from xflowd.wire.defaults import Kind
+from xflowd.wire.elements import OUTER
 from xflowd.wire.template import Template
 from xflowd.wire.templates import ExportTemplates
 
@@ -63,10 +65,6 @@ def _ipfix_header(clock: MessageClock, domain: int, sampling_interval: int) -> M
     }
 
 
-def _by_kind(announced: ExportTemplates) -> Mapping[Kind, Template]:
-    return {Kind(*kind): template for kind, template in announced.flows.items()}
-
-
 _NETFLOW5 = Protocol(
     "netflow5",
     Framing(netflow5.HEADER, None, netflow5.MAXIMUM_RECORDS, sequence_counts_messages=False),
@@ -76,7 +74,7 @@ _NETFLOW5 = Protocol(
 _NETFLOW9 = Protocol(
     "netflow9",
     Framing(netflow9.HEADER, sets.HEADER, _UNSIGNED16, sequence_counts_messages=True),
-    _by_kind(templates.NETFLOW9),
+    templates.NETFLOW9.flows,
     _netflow9_header,
     netflow9,
     templates.NETFLOW9,
@@ -84,7 +82,7 @@ _NETFLOW9 = Protocol(
 _IPFIX = Protocol(
     "ipfix",
     Framing(ipfix.HEADER, sets.HEADER, _UNSIGNED16, sequence_counts_messages=False),
-    _by_kind(templates.IPFIX),
+    templates.IPFIX.flows,
     _ipfix_header,
     ipfix,
     templates.IPFIX,
@@ -105,4 +103,4 @@ def with_elements(name: str, elements: Sequence[str]) -> Protocol:
     if name != "ipfix" and any(each.startswith(OUTER) for each in elements):
         raise ValueError(f"{name} has an element once in a record: none of a header around can be chosen")
     announced = templates.chosen(name, {kind: fields_text(name, kind, elements) for kind in kinds(elements)})
-    return replace(protocol, announced=announced, flow_templates=_by_kind(announced))
+    return replace(protocol, announced=announced, flow_templates=announced.flows)

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from xflowd.exporting.catalogue import Kind
 from xflowd.exporting.fillers import FILLERS, Filler, RecordContext, snake_case
 from xflowd.metering.flow import FLOW
+from xflowd.wire.defaults import Kind
 from xflowd.wire.template import Field, Template
 
 Array = npt.NDArray[Any]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xflowd.edge.terminal import texts
-from xflowd.exporting.catalogue import DEFAULT_WORD, IP_VERSIONS, Kind, fields_text
+from xflowd.exporting.catalogue import DEFAULT_WORD, IP_VERSIONS, fields_text
 from xflowd.exporting.clock import message_clock
 from xflowd.exporting.fillers import RecordContext
 from xflowd.exporting.records import fill
@@ -25,6 +25,7 @@ from xflowd.metering.selecting import ORDERS, Look
 from xflowd.metering.table import Records, flows
 from xflowd.printing import readable
 from xflowd.watching.document import MOST_FLOWS, CollectorTimes, Ending, Flows, LiveFlow, TimeoutsInForce
+from xflowd.wire.defaults import Kind
 from xflowd.wire.template import Template, fields_of
 
 if TYPE_CHECKING:

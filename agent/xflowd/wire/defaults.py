@@ -5,6 +5,16 @@ Texts for `fields_of`, without numpy: the configuration is checked by them, and 
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+
+class Kind(NamedTuple):
+    """Flows that have one template: by IP version, and by that of the tunnel around them where it is told, else 0."""
+
+    ip_version: int
+    outer_ip_version: int = 0
+
+
 # ICMP type and code stand before the destination port: nfdump takes the last of the two for ICMP otherwise.
 _FLOW = (
     "source{ip}Address destination{ip}Address ipNextHop{ip}Address ingressInterface egressInterface"

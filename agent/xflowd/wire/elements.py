@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
+OUTER = "outer:"  # before the name of an element that is of the header around the flow's own: see template.Field
 VARIABLE_LENGTH = 65535  # RFC 7011 section 7: the length stands before each value
 
 #: Octets of each abstract data type at full width (RFC 7011 section 6.1).

@@ -10,9 +10,8 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from xflowd.wire.elements import BY_NAME, VARIABLE_LENGTH, Element
+from xflowd.wire.elements import BY_NAME, OUTER, VARIABLE_LENGTH, Element
 
-OUTER = "outer:"  # before the name of an element that is of the header around: see Field
 _WHOLE_OCTETS = (1, 2, 4, 8)  # widths that numpy has numbers of
 #: What a packet in a tunnel has twice, and collectors take one of for the flow's.
 _ADDRESSES = frozenset(f"{end}IPv{version}Address" for end in ("source", "destination") for version in (4, 6))

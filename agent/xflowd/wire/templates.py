@@ -11,16 +11,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from xflowd.wire import netflow9
-from xflowd.wire.defaults import DEFAULT
+from xflowd.wire.defaults import DEFAULT, Kind
 from xflowd.wire.elements import BY_NAME
 from xflowd.wire.template import Field, Template, fields_of
 
 
 @dataclass(frozen=True, slots=True)
 class ExportTemplates:
-    """All templates of one protocol. `flows`: by IP version, and that of the tunnel around, 0 for none or any."""
+    """All templates of one protocol. Of `flows` each has the first whose kind it is of."""
 
-    flows: Mapping[tuple[int, int], Template]
+    flows: Mapping[Kind, Template]
     sampler: Template
     interface: Template
     statistics: Template
@@ -46,8 +46,8 @@ _DOMAIN = fields_of("observationDomainId")
 
 NETFLOW9 = ExportTemplates(
     flows={
-        (4, 0): Template(904, fields_of(DEFAULT["netflow9", 4])),
-        (6, 0): Template(906, fields_of(DEFAULT["netflow9", 6])),
+        Kind(4): Template(904, fields_of(DEFAULT["netflow9", 4])),
+        Kind(6): Template(906, fields_of(DEFAULT["netflow9", 6])),
     },
     sampler=_options(910, _SYSTEM, _SAMPLER),
     interface=_options(911, _SYSTEM, _INTERFACE),
@@ -55,8 +55,8 @@ NETFLOW9 = ExportTemplates(
 )
 IPFIX = ExportTemplates(
     flows={
-        (4, 0): Template(1004, fields_of(DEFAULT["ipfix", 4])),
-        (6, 0): Template(1006, fields_of(DEFAULT["ipfix", 6])),
+        Kind(4): Template(1004, fields_of(DEFAULT["ipfix", 4])),
+        Kind(6): Template(1006, fields_of(DEFAULT["ipfix", 6])),
     },
     sampler=_options(1010, _DOMAIN, _SAMPLER),
     interface=_options(1011, _DOMAIN, _INTERFACE),
@@ -68,15 +68,15 @@ BY_PROTOCOL = {"netflow9": NETFLOW9, "ipfix": IPFIX}
 _CHOSEN = range(10_000, 1 << 16)
 
 
-def chosen(protocol: str, texts: Mapping[tuple[int, int], str]) -> ExportTemplates:
-    """The templates of a protocol with these fields of flows, as texts for `fields_of`; keys as in ExportTemplates.
+def chosen(protocol: str, texts: Mapping[Kind, str]) -> ExportTemplates:
+    """The templates of a protocol with these fields of flows, as texts for `fields_of`.
 
     A record is a multiple of four octets: zeros fill it up. Raises ValueError where a kind of flows has no fields.
     """
     told = BY_PROTOCOL[protocol]
-    made: dict[tuple[int, int], Template] = {}
+    made: dict[Kind, Template] = {}
     for kind, text in texts.items():
-        template = _chosen(protocol, kind[0], text, told.flows.get(kind))
+        template = _chosen(protocol, kind.ip_version, text, told.flows.get(kind))
         while template.template_id in [other.template_id for other in made.values()]:
             template = replace(template, template_id=_number(template.template_id + 1 - _CHOSEN.start))
         made[kind] = template
