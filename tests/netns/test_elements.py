@@ -249,25 +249,26 @@ def test_replay_tells_autonomous_systems(captures: Path, tmp_path: Path) -> None
 
 def test_replay_tells_the_tunnel_that_it_opens(captures: Path, tmp_path: Path) -> None:
     """102 pings of 84 octets in GTP-U, all of endpoint 1."""
-    path = tmp_path / "x.conf"
-    path.write_text("[meter]\ntunnels = inner\n")
     elements = "ipVersion,protocolIdentifier,packetDeltaCount,octetDeltaCount,gtpuTEid,greKey,layer2SegmentId"
-    done = xflowd("replay", captures / "gtp-u.pcap", "-c", path, "-e", elements, "--format", "json")
-    assert done.returncode == 0, done.stderr
-    flows = [tuple(json.loads(line).values()) for line in done.stdout.splitlines()]
-    assert flows == [(4, ICMP, 51, 51 * 84, 1, 0, 0)] * 2
+    flows = _replayed_inside(captures / "gtp-u.pcap", elements, tmp_path)
+    assert [tuple(flow.values()) for flow in flows] == [(4, ICMP, 51, 51 * 84, 1, 0, 0)] * 2
 
 
 def test_replay_tells_the_ends_of_the_tunnel(captures: Path, tmp_path: Path) -> None:
-    path = tmp_path / "x.conf"
-    path.write_text("[meter]\ntunnels = inner\n")
     elements = "sourceIPv4Address,destinationIPv4Address,outer:sourceIPv4Address,outer:destinationIPv4Address"
-    done = xflowd("replay", captures / "6in4tunnel.pcap", "-c", path, "-e", elements, "--format", "json")
-    assert done.returncode == 0, done.stderr
-    told = {tuple(json.loads(line).items()) for line in done.stdout.splitlines()}
+    flows = _replayed_inside(captures / "6in4tunnel.pcap", elements, tmp_path)
     seen = _tshark_ways(captures / "6in4tunnel.pcap")
     assert seen
-    assert {tuple(dict(each).values()) for each in told if "outer:sourceIPv4Address" in dict(each)} == seen
+    assert {tuple(flow.values()) for flow in flows if "outer:sourceIPv4Address" in flow} == seen
+
+
+def _replayed_inside(capture: Path, elements: str, directory: Path) -> list[dict[str, Any]]:
+    """The flows within the tunnels of a capture."""
+    path = directory / "x.conf"
+    path.write_text("[meter]\ntunnels = inner\n")
+    done = xflowd("replay", capture, "-c", path, "-e", elements, "--format", "json")
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 @pytest.mark.parametrize(
